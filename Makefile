@@ -1,0 +1,51 @@
+# Everything runs in .venv, which is made on first use and kept until pyproject.toml or
+# constraints.txt changes. PYTHON picks the interpreter that makes it.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: help demo test check setup constraints clean
+
+help:
+	@echo "make demo    real portraits -> demo/index.html (installs what it needs first)"
+	@echo "make test    the whole test suite"
+	@echo "make check   formatting, lint, types, import rules"
+	@echo "make setup   everything for development, nothing run"
+
+demo: $(VENV)/.installed
+	$(BIN)/python -m jobs.demo demo
+
+test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+setup: $(VENV)/.installed-test
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "headsplat needs Python 3.11 or newer; name one: make PYTHON=python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install --no-compile --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.installed-test: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install --no-compile --constraint constraints.txt --editable ".[test]"
+	touch $(VENV)/.installed $@
+
+# The versions in .venv become the tested ones; review the diff before committing it.
+constraints: $(VENV)/.installed-test
+	sed -n '/^#/p' constraints.txt > $(VENV)/constraints.txt
+	$(BIN)/python -m pip freeze --exclude-editable | grep -v ' @ ' | sed 's/+cpu$$//' \
+		>> $(VENV)/constraints.txt
+	mv $(VENV)/constraints.txt constraints.txt
+
+clean:
+	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

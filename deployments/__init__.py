@@ -1,0 +1,1 @@
+"""Ray Serve: the same stage graph online."""

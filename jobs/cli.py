@@ -1,0 +1,145 @@
+"""The command line: ``headsplat VERB ...``.
+
+A verb is a frozen dataclass of options and a function that takes it and returns the exit code. Both
+are imported when the verb is used, so that ``headsplat --help`` answers at once.
+
+Exit codes: 0 everything is ok, 1 something was rejected or failed, 2 the command cannot be run.
+"""
+
+import importlib
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Verb:
+    """Where a verb's options and function are.
+
+    Attributes:
+        module: the module that has both.
+        options: name of the dataclass of options.
+        function: name of the function.
+        summary: what it does, in a few words.
+    """
+
+    module: str
+    options: str
+    function: str
+    summary: str
+
+    def load(self) -> tuple[type[Any], Callable[[Any], int]]:
+        """Import the options' class and the function."""
+        module = importlib.import_module(self.module)
+        return getattr(module, self.options), getattr(module, self.function)
+
+
+VERBS: dict[str, Verb] = {
+    "make": Verb("jobs.make", "MakeOptions", "make", "avatars of a few photos, without Ray"),
+    "generate": Verb(
+        "jobs.generate", "GenerateOptions", "generate", "avatars of many photos, with Ray"
+    ),
+    "heads render": Verb(
+        "jobs.heads", "RenderOptions", "render", "a dataset of digital humans to train on"
+    ),
+    "heads sheet": Verb("jobs.heads", "SheetOptions", "sheet", "a picture of digital humans"),
+    "heads stats": Verb("jobs.heads", "StatsOptions", "stats", "what a dataset holds"),
+    "train": Verb("jobs.train_verb", "TrainVerbOptions", "train", "one part of a model"),
+    "evaluate": Verb(
+        "jobs.evaluate", "EvaluateOptions", "evaluate", "how good a model is on held-out heads"
+    ),
+    "render": Verb("jobs.render", "RenderOptions", "render", "pictures of an avatar"),
+    "models info": Verb("jobs.models", "InfoOptions", "info", "what a model folder holds"),
+    "doctor": Verb("jobs.doctor", "DoctorOptions", "doctor", "what this machine can run"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code; a user's mistake never gives a traceback."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0 if arguments else EXIT_USAGE
+    if arguments[0] == "--version":
+        from pipeline import __version__
+
+        print(f"headsplat {__version__}")
+        return 0
+    name = next((n for n in (" ".join(arguments[:2]), arguments[0]) if n in VERBS), None)
+    if name is None:
+        return _unknown(arguments)
+    return _run(name, arguments[len(name.split()) :])
+
+
+def _run(name: str, arguments: Sequence[str]) -> int:
+    from pipeline.errors import BackendUnavailable, HeadsplatError, UsageError
+
+    if "HEADSPLAT_DEBUG" not in os.environ:
+        _quiet_libraries()
+    try:
+        options, function = _parse(name, arguments)
+        return function(options)
+    except HeadsplatError as error:
+        print(f"headsplat {name}: {error}", file=sys.stderr)
+        usage = isinstance(error, UsageError | BackendUnavailable)
+        return EXIT_USAGE if usage else EXIT_FAILED
+    except KeyboardInterrupt:
+        print(f"\nheadsplat {name}: stopped; run it again to go on", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def _quiet_libraries() -> None:
+    """Keep what libraries tell their programmers off the terminal, also in worker processes."""
+    for name in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
+        os.environ.setdefault(name, "error")
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+
+
+def _parse(name: str, arguments: Sequence[str]) -> tuple[Any, Callable[[Any], int]]:
+    import tyro
+
+    options, function = VERBS[name].load()
+    parsed = tyro.cli(
+        options,
+        prog=f"headsplat {name}",
+        args=list(arguments),
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
+    return parsed, function
+
+
+def _help() -> str:
+    width = max(map(len, VERBS)) + 2
+    verbs = "\n".join(f"  {name:<{width}}{verb.summary}" for name, verb in VERBS.items())
+    return (
+        "usage: headsplat VERB [OPTIONS]\n\n"
+        "Turns portrait photos into full-head 3D Gaussian avatars.\n\n"
+        f"{verbs}\n\n"
+        "  headsplat make me.jpg -o avatars          one photo\n"
+        "  headsplat generate photos/ avatars/       a collection; resumes where it stopped\n"
+        "  headsplat VERB --help                     the options of a verb\n"
+        "  headsplat --version"
+    )
+
+
+def _unknown(arguments: Sequence[str]) -> int:
+    import difflib
+
+    family = [name for name in VERBS if name.split()[0] == arguments[0]]
+    near = family or difflib.get_close_matches(arguments[0], VERBS, n=3)
+    hint = f"; did you mean {' or '.join(near)}?" if near else "; see headsplat --help"
+    print(f"headsplat: no verb {' '.join(arguments[:1])!r}{hint}", file=sys.stderr)
+    return EXIT_USAGE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

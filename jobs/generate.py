@@ -1,0 +1,88 @@
+"""``headsplat generate``: the batch job, on this machine or a Ray cluster."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import tyro
+
+from jobs.options import AvatarOptions, graph_options
+from jobs.progress import Progress
+from pipeline.errors import ProcessingError, UsageError
+from pipeline.stage import Row, Stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateOptions(AvatarOptions):
+    """Make avatars of many photos with Ray; run it again and it goes on where it stopped.
+
+    Example: headsplat generate photos/ avatars/
+    Example: headsplat generate s3://bucket/photos s3://bucket/avatars --address auto
+
+    Attributes:
+        paths: what to make avatars of (folders of photos, photos, globs, .txt lists, s3:// and
+            other URIs) and, last, the folder or URI for the avatars.
+        address: Ray cluster to run on, "auto" for the one this machine belongs to; by default
+            Ray is started here for the length of the job.
+        cpus: CPUs to plan for; by default those that the cluster has now. Give it, and gpus, for
+            a cluster that grows when there is work.
+        gpus: GPUs to plan for; by default those that the cluster has now.
+        max_crashed: photos that may take their worker process down before the job gives up.
+    """
+
+    paths: tyro.conf.Positional[tuple[str, ...]]
+    address: str | None = None
+    cpus: float | None = None
+    gpus: float | None = None
+    max_crashed: int = 100
+
+
+def generate(options: GenerateOptions) -> int:
+    """Run the graph over all photos on Ray; return the exit code.
+
+    Raises:
+        UsageError: the addresses, options or cluster cannot be used.
+        ProcessingError: the job was given up.
+    """
+    from jobs.batch import Batch, run_batch
+
+    if len(options.paths) < 2:
+        raise UsageError("generate needs photos and a destination: headsplat generate PHOTOS OUT")
+    *addresses, destination = options.paths
+    batch = Batch(
+        addresses=addresses,
+        destination=destination,
+        options=graph_options(options),
+        as_json=options.json,
+    )
+
+    def execute(stages: Sequence[Stage], rows: list[Row], progress: Progress) -> Iterator[Row]:
+        return _on_ray(stages, rows, options)
+
+    return run_batch(batch, execute)
+
+
+def _on_ray(stages: Sequence[Stage], rows: list[Row], options: GenerateOptions) -> Iterator[Row]:
+    import ray
+
+    from jobs.pools import plan_pools
+    from jobs.ray_cluster import connected
+    from jobs.ray_data import RayOptions, run_ray
+
+    with connected(options.address):
+        has: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        grows = options.cpus is not None or options.gpus is not None
+        pools = plan_pools(
+            stages,
+            cpus=has.get("CPU", 0.0) if options.cpus is None else options.cpus,
+            gpus=has.get("GPU", 0.0) if options.gpus is None else options.gpus,
+            memory_gb=float("inf") if grows else has.get("memory", 0.0) / 2**30,
+        )
+        try:
+            yield from run_ray(pools, rows, RayOptions(max_crashed_rows=options.max_crashed))
+        except ray.exceptions.RayError as error:
+            raise ProcessingError(_given_up(error)) from error
+
+
+def _given_up(error: Exception) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return f"the job was given up: {lines[-1] if lines else type(error).__name__}"

@@ -1,0 +1,90 @@
+"""Connect to Ray for the length of a job, without its chatter on the terminal."""
+
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Iterator
+
+import ray
+import ray.data
+
+from pipeline.errors import UsageError
+
+DEBUG = "HEADSPLAT_DEBUG"
+"""Environment variable; when it is set, Ray says all it has to say."""
+
+
+@contextlib.contextmanager
+def connected(address: str | None) -> Iterator[None]:
+    """Be connected to a Ray cluster; a Ray that was started here is stopped at the end.
+
+    Args:
+        address: of the cluster, "auto" for the one this machine belongs to; None takes
+            RAY_ADDRESS if it is set, and else starts Ray here.
+
+    Raises:
+        UsageError: there is no cluster at the address.
+    """
+    own = not ray.is_initialized()
+    if own:
+        _connect(address or os.environ.get("RAY_ADDRESS") or "local")
+    try:
+        with _quiet():
+            yield
+    finally:
+        if own:
+            ray.shutdown()
+
+
+def _connect(address: str) -> None:
+    if DEBUG not in os.environ:
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    try:
+        with _no_stderr():
+            ray.init(
+                address=address,
+                include_dashboard=False if address == "local" else None,
+                log_to_driver=DEBUG in os.environ,
+                logging_level=logging.ERROR,
+            )
+    except (ConnectionError, ValueError) as error:
+        raise UsageError(f"no Ray cluster at {address}: {error}") from error
+
+
+@contextlib.contextmanager
+def _no_stderr() -> Iterator[None]:
+    """Keep what Ray's C++ part says about its own logging away; errors are exceptions."""
+    if DEBUG in os.environ:
+        yield
+        return
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what Ray prints about workers and retries away; its session's log files have it.
+
+    It goes to stdout, where it would also spoil the JSON of ``--json``.
+    """
+    if DEBUG in os.environ:
+        yield
+        return
+    consoles = [
+        handler
+        for name in ("ray", "ray.data")
+        for handler in logging.getLogger(name).handlers
+        if isinstance(handler, logging.StreamHandler)
+    ]
+    for handler in consoles:
+        handler.setLevel(logging.CRITICAL + 1)
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        yield

@@ -1,0 +1,56 @@
+"""From a model folder to a pipeline that is ready to run."""
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+from diffusers import AutoencoderKL, AutoencoderKLTemporalDecoder
+
+from pipeline.diffusion.latents import Autoencoder
+from pipeline.diffusion.pipeline import HighResPipeline, LowResPipeline, OrbitPipeline
+from pipeline.errors import ModelNotFound
+
+_VAE_CLASSES = {one.__name__: one for one in (AutoencoderKL, AutoencoderKLTemporalDecoder)}
+
+
+def load_vae(model: Path) -> Autoencoder:
+    """Load the autoencoder of a model folder in float32.
+
+    Raises:
+        ModelNotFound: the folder has none, or one of another class.
+    """
+    folder = model / "vae"
+    try:
+        name = AutoencoderKL.load_config(folder)["_class_name"]
+        vae: Autoencoder = _VAE_CLASSES[name].from_pretrained(folder, torch_dtype=torch.float32)
+    except (OSError, KeyError) as error:
+        raise ModelNotFound(
+            f"{folder} holds no autoencoder of {' or '.join(_VAE_CLASSES)} ({error})"
+        ) from error
+    return vae.eval()
+
+
+def load_pipeline(
+    model: Path, stage: Literal["lowres", "highres"], device: str, vae: Autoencoder | None = None
+) -> OrbitPipeline:
+    """Load one diffusion stage: float32 on a CPU, bfloat16 autocast is the caller's choice.
+
+    Args:
+        model: model folder.
+        stage: which of the two.
+        device: ``cpu`` or ``cuda``.
+        vae: the autoencoder, if it is loaded already.
+
+    Raises:
+        ModelNotFound: a component is missing.
+    """
+    kind = {"lowres": LowResPipeline, "highres": HighResPipeline}[stage]
+    try:
+        pipeline = kind.from_model_folder(model / stage, vae=vae or load_vae(model))
+    except OSError as error:
+        raise ModelNotFound(
+            f"{model / stage} is not a complete stage ({error}); train it with "
+            f"`headsplat train {stage}`"
+        ) from error
+    ready: OrbitPipeline = pipeline.to(device)
+    return ready

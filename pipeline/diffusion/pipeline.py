@@ -1,0 +1,245 @@
+"""The diffusion pipelines: portrait in, views of the orbit out.
+
+`LowResPipeline` starts from pure noise. `HighResPipeline` starts from the mix of noise and the
+enlarged low-resolution views that it was trained on (Eq. 2-3) and restores the detail.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Self
+
+import torch
+import torch.nn.functional as F
+from diffusers import DiffusionPipeline, EulerDiscreteScheduler
+from torch import Tensor
+from transformers import CLIPVisionModelWithProjection
+
+from pipeline.diffusion.conditions import Conditions, IdentityProjection, encode_tokens
+from pipeline.diffusion.edm import PAPER_MIX, PURE_NOISE, NoiseMix, triangular_guidance
+from pipeline.diffusion.latents import Autoencoder, decode, encode
+from pipeline.diffusion.unet import OrbitUNet
+
+NOISE_AUGMENTATION = 0.02
+"""Noise added to the condition image, as the release does at inference."""
+
+
+@dataclass(frozen=True)
+class Portraits:
+    """A batch of subjects as the diffusion stages see them.
+
+    Attributes:
+        images: [B, 3, H, W] float32 in [-1, 1], on white, at the stage's size.
+        identity: [B, E] L2-normalised face embeddings.
+        azimuth_deg: [B] the camera's azimuth, positive towards the subject's left.
+        elevation_deg: [B] the camera's elevation, positive above.
+    """
+
+    images: Tensor
+    identity: Tensor
+    azimuth_deg: Tensor
+    elevation_deg: Tensor
+
+    def time_ids(self) -> Tensor:
+        """The U-Net's added time ids, [B, 3]."""
+        augmentation = torch.full_like(self.azimuth_deg, NOISE_AUGMENTATION)
+        return torch.stack([self.azimuth_deg, self.elevation_deg, augmentation], 1)
+
+
+class OrbitPipeline(DiffusionPipeline):  # type: ignore[misc]
+    """Base of both stages: encode the conditions, denoise all views together, decode.
+
+    Args:
+        vae: of the latents.
+        image_encoder: CLIP's image half.
+        identity_projection: from face embedding to token.
+        unet: the stage's network.
+        scheduler: its sampler; the noise mix it was trained with is in the U-Net's folder.
+        noise_weight: share of fresh noise, see `NoiseMix`.
+        lowres_weight: share of the low-resolution latents.
+    """
+
+    default_mix: ClassVar[NoiseMix] = PURE_NOISE
+
+    def __init__(
+        self,
+        vae: Autoencoder,
+        image_encoder: CLIPVisionModelWithProjection,
+        identity_projection: IdentityProjection,
+        unet: OrbitUNet,
+        scheduler: EulerDiscreteScheduler,
+        noise_weight: float | None = None,
+        lowres_weight: float | None = None,
+    ) -> None:
+        super().__init__()
+        mix = self.default_mix
+        self.register_modules(
+            vae=vae,
+            image_encoder=image_encoder,
+            identity_projection=identity_projection,
+            unet=unet,
+            scheduler=scheduler,
+        )
+        self.register_to_config(
+            noise_weight=mix.noise_weight if noise_weight is None else noise_weight,
+            lowres_weight=mix.lowres_weight if lowres_weight is None else lowres_weight,
+        )
+        self.set_progress_bar_config(disable=True)
+
+    @classmethod
+    def from_model_folder(cls, folder: Path, vae: Autoencoder) -> Self:
+        """Load a stage's folder in float32, next to the autoencoder that both stages share.
+
+        The classes are named here rather than looked up in the folder, so that a folder can never
+        choose what code runs.
+
+        Args:
+            folder: ``lowres`` or ``highres`` of a model folder.
+            vae: the model's autoencoder.
+
+        Raises:
+            OSError: a component is missing.
+        """
+        classes = {
+            "unet": OrbitUNet,
+            "identity_projection": IdentityProjection,
+            "image_encoder": CLIPVisionModelWithProjection,
+        }
+        networks = {
+            name: kind.from_pretrained(
+                folder / name, torch_dtype=torch.float32, local_files_only=True
+            ).eval()
+            for name, kind in classes.items()
+        }
+        scheduler = EulerDiscreteScheduler.from_pretrained(folder / "scheduler")
+        config = cls.load_config(folder)
+        weights = {name: config[name] for name in ("noise_weight", "lowres_weight")}
+        return cls(vae, scheduler=scheduler, **networks, **weights)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        portraits: Portraits,
+        azimuths_deg: Tensor,
+        *,
+        steps: int,
+        guidance: float,
+        generators: list[torch.Generator],
+        lowres_views: Tensor | None = None,
+        on_step: Callable[[int, int], None] = lambda step, steps: None,
+    ) -> Tensor:
+        """Generate the views of a batch of subjects.
+
+        Args:
+            portraits: B subjects.
+            azimuths_deg: [F] the orbit's views.
+            steps: denoising steps.
+            guidance: on the far side of the orbit; 1 runs without guidance.
+            generators: one a subject, so that a subject's views do not depend on its batch.
+            lowres_views: [B, F, 3, h, w] in [-1, 1], only for the second stage.
+            on_step: called before each step with its index and their number.
+
+        Returns:
+            [B, F, 3, H, W] in [-1, 1].
+        """
+        conditions = self.encode_conditions(portraits)
+        lowres_latents = self._lowres_latents(lowres_views, portraits.images.shape[-1])
+        self.scheduler.set_timesteps(steps, device=self.device)
+        latents = self._initial_latents(conditions, len(azimuths_deg), generators, lowres_latents)
+        views = azimuths_deg.to(self.device).expand(len(latents), -1)
+        scale = triangular_guidance(views, portraits.azimuth_deg.to(self.device), guidance)
+        for step, timestep in enumerate(self.scheduler.timesteps):
+            on_step(step, steps)
+            scaled = self.scheduler.scale_model_input(latents, timestep)
+            predicted = self._predict(scaled, timestep, conditions, views, scale)
+            latents = self.scheduler.step(predicted, timestep, latents).prev_sample
+        return torch.stack([decode(self.vae, subject) for subject in latents])
+
+    def encode_conditions(self, portraits: Portraits) -> Conditions:
+        """Encode what does not change from step to step."""
+        images = portraits.images.to(self.device)
+        tokens = encode_tokens(
+            self.image_encoder, self.identity_projection, images, portraits.identity.to(self.device)
+        )
+        return Conditions(tokens, encode(self.vae, images), portraits.time_ids().to(self.device))
+
+    def _predict(
+        self,
+        scaled: Tensor,
+        timestep: Tensor,
+        conditions: Conditions,
+        views: Tensor,
+        scale: Tensor,
+    ) -> Tensor:
+        guided = bool((scale != 1).any())
+        if guided:
+            conditions = conditions.unconditional().joined(conditions)
+            scaled, views = torch.cat([scaled, scaled]), torch.cat([views, views])
+        portrait = conditions.latents[:, None].expand(-1, scaled.shape[1], -1, -1, -1)
+        predicted: Tensor = self.unet(
+            torch.cat([scaled, portrait], 2),
+            timestep.expand(len(scaled)),
+            conditions.tokens,
+            conditions.time_ids,
+            views,
+        ).float()
+        if not guided:
+            return predicted
+        without, given = predicted.chunk(2)
+        return without + scale[..., None, None, None] * (given - without)
+
+    def _lowres_latents(self, lowres_views: Tensor | None, size_px: int) -> Tensor | None:
+        if (lowres_views is None) == (self.config.lowres_weight > 0):
+            raise ValueError("low-resolution views belong to the second stage, and only there")
+        if lowres_views is None:
+            return None
+        enlarged = enlarge(lowres_views.to(self.device).flatten(0, 1), size_px)
+        latents = encode(self.vae, enlarged)
+        return latents.reshape(*lowres_views.shape[:2], *latents.shape[1:])
+
+    def _initial_latents(
+        self,
+        conditions: Conditions,
+        views: int,
+        generators: list[torch.Generator],
+        lowres_latents: Tensor | None,
+    ) -> Tensor:
+        shape = (views, *conditions.latents.shape[1:])
+        noise = torch.stack([torch.randn(shape, generator=one) for one in generators])
+        mix = NoiseMix(
+            noise_weight=self.config.noise_weight, lowres_weight=self.config.lowres_weight
+        )
+        start: Tensor = mix(noise.to(self.device), lowres_latents)
+        return start * float(self.scheduler.init_noise_sigma)
+
+
+class LowResPipeline(OrbitPipeline):
+    """The first stage: the orbit at low resolution from pure noise."""
+
+
+class HighResPipeline(OrbitPipeline):
+    """The second stage: the orbit at full resolution from mixed noise (Eq. 2-3)."""
+
+    default_mix = PAPER_MIX
+
+
+def enlarge(images: Tensor, size_px: int) -> Tensor:
+    """Bicubic enlargement of [N, 3, h, w] images in [-1, 1] to ``size_px``."""
+    large = F.interpolate(images, (size_px, size_px), mode="bicubic", align_corners=False)
+    return large.clamp(-1, 1)
+
+
+def edm_scheduler(sigma_max: float, sigma_min: float = 0.02) -> EulerDiscreteScheduler:
+    """Stable Video Diffusion's Euler sampler on Karras noise levels from ``sigma_max`` down."""
+    return EulerDiscreteScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        timestep_type="continuous",
+        timestep_spacing="leading",
+        steps_offset=1,
+        use_karras_sigmas=True,
+        sigma_min=sigma_min,
+        sigma_max=sigma_max,
+    )

@@ -1,0 +1,128 @@
+"""The pieces a head is assembled from: meshes with a part id, and bundles of hair strands."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.digital_human.geometry import normalize
+
+Array = npt.NDArray[np.float64]
+Index = npt.NDArray[np.int32]
+
+PART_NAMES = ("skin", "eye", "teeth", "mouth", "cloth", "plastic", "knit", "lens", "hair")
+SKIN, EYE, TEETH, MOUTH, CLOTH, PLASTIC, KNIT, LENS, HAIR = range(9)
+"""Values of the part mask; 255 is background."""
+
+
+@dataclass
+class MeshPart:
+    """One mesh in template units.
+
+    Attributes:
+        vertices: [N, 3] float64.
+        triangles: [M, 3] int32.
+        part: one of the part ids.
+        albedo: linear RGB, [3] or [N, 3].
+        roughness, specular, ambient: scalars or [N].
+        clip: [N]; the surface is cut away where the interpolated value is negative.
+    """
+
+    vertices: Array
+    triangles: Index
+    part: int
+    albedo: npt.ArrayLike
+    roughness: Array | float = 0.5
+    specular: Array | float = 1.0
+    ambient: Array | float = 1.0
+    clip: Array | float = 1.0
+
+
+@dataclass
+class Strands:
+    """Hairs of equal point count in template units.
+
+    Attributes:
+        points: [S, K, 3] float64, roots first.
+        half_width: [S, K] float64; negative where a strand is cut off.
+        color: [S, 3] linear RGB.
+    """
+
+    points: Array
+    half_width: Array
+    color: Array
+
+
+@dataclass
+class Meshes:
+    """Concatenated mesh parts; per-vertex arrays as the kernels want them."""
+
+    vertices: Array
+    triangles: Index
+    parts: npt.NDArray[np.uint8]
+    albedo: Array
+    gloss: Array
+    clip: Array
+
+
+def join_meshes(pieces: list[MeshPart]) -> Meshes:
+    """Concatenate; lens triangles come last, because they are blended."""
+    ordered = sorted(pieces, key=lambda piece: piece.part == LENS)
+    start, triangles = 0, []
+    for piece in ordered:
+        triangles.append(piece.triangles + start)
+        start += len(piece.vertices)
+    spread = [
+        np.stack(
+            [
+                np.broadcast_to(np.asarray(value, np.float64), len(piece.vertices))
+                for value in (piece.roughness, piece.specular, piece.ambient, piece.clip)
+            ],
+            1,
+        )
+        for piece in ordered
+    ]
+    scalars = np.concatenate(spread)
+    return Meshes(
+        vertices=np.concatenate([piece.vertices for piece in ordered]),
+        triangles=np.concatenate(triangles).astype(np.int32),
+        parts=np.concatenate([np.full(len(p.triangles), p.part, np.uint8) for p in ordered]),
+        albedo=np.concatenate(
+            [np.broadcast_to(np.asarray(p.albedo, np.float64), p.vertices.shape) for p in ordered]
+        ),
+        gloss=np.ascontiguousarray(scalars[:, :3]),
+        clip=np.ascontiguousarray(scalars[:, 3]),
+    )
+
+
+@dataclass
+class Hairs:
+    """Flattened strands: points [P, 3] with half widths, colours, tangents; segments [Q, 2]."""
+
+    points: Array
+    half_width: Array
+    color: Array
+    tangents: Array
+    segments: Index = field(repr=False)
+
+
+def join_strands(bundles: list[Strands]) -> Hairs:
+    """Flatten; segments that touch a cut-off point are left out, roots are a little darker."""
+    start, segments, tangents, colors = 0, [], [], []
+    for bundle in bundles:
+        count, steps, _ = bundle.points.shape
+        first = (np.arange(count)[:, None] * steps + np.arange(steps - 1)).ravel() + start
+        segments.append(np.stack([first, first + 1], 1))
+        tangents.append(normalize(np.gradient(bundle.points, axis=1)).reshape(-1, 3))
+        shade = np.linspace(0.8, 1.12, steps)[None, :, None]
+        colors.append((bundle.color[:, None] * shade).reshape(-1, 3))
+        start += count * steps
+    half_width = np.concatenate([bundle.half_width.ravel() for bundle in bundles])
+    joined = np.concatenate(segments).astype(np.int32)
+    return Hairs(
+        points=np.concatenate([bundle.points.reshape(-1, 3) for bundle in bundles]),
+        half_width=np.abs(half_width),
+        color=np.concatenate(colors),
+        tangents=np.concatenate(tangents),
+        segments=np.ascontiguousarray(joined[(half_width[joined] > 0).all(1)]),
+    )

@@ -1,0 +1,122 @@
+"""The exceptions headsplat raises for its users.
+
+HeadsplatError
+|-- InputError                  the input is at fault: outcome ``rejected``
+|   |-- UnreadableImage         not an image, truncated, or a format we refuse
+|   |-- ImageTooLarge           more bytes, pixels or longer sides than the limits
+|   |-- ImageTooSmall           fewer pixels than a face needs
+|   |-- NoFaceFound             no face that the detector is sure of
+|   `-- UnreadableSource        the file or object cannot be read
+|-- UsageError                  options that contradict or cannot be met
+|   |-- ModelNotFound           a model folder is missing, incomplete or damaged
+|   `-- GraphError              the stages do not fit together
+|-- BackendUnavailable          this machine lacks what the request needs
+`-- ProcessingError             we are at fault: outcome ``failed``
+    |-- OutOfMemory             a batch of one did not fit
+    |-- Cancelled               the caller stopped the work
+    `-- DeadlineExceeded        the work ran out of time
+
+Each class carries ``code`` (the batch error code) and ``http_status``, the only place where
+either is written down.
+"""
+
+from typing import ClassVar
+
+
+class HeadsplatError(Exception):
+    """Base of every error that a user may see; its text names the value, the limit and the fix."""
+
+    code: ClassVar[str] = "error"
+    http_status: ClassVar[int] = 500
+
+
+class InputError(HeadsplatError):
+    """The input is at fault; its outcome is ``rejected`` and a retry cannot help."""
+
+    code = "bad_input"
+    http_status = 422
+
+
+class UnreadableImage(InputError):
+    """The bytes are not an image in a format we accept, or the image is damaged."""
+
+    code = "unreadable_image"
+
+
+class ImageTooLarge(InputError):
+    """The image is over the byte, pixel or side limit."""
+
+    code = "image_too_large"
+    http_status = 413
+
+
+class ImageTooSmall(InputError):
+    """The image, or the face in it, has too few pixels."""
+
+    code = "image_too_small"
+
+
+class NoFaceFound(InputError):
+    """The detector found no face that it is sure of."""
+
+    code = "no_face"
+
+
+class UnreadableSource(InputError):
+    """The file or object could not be read."""
+
+    code = "unreadable_source"
+    http_status = 404
+
+
+class UsageError(HeadsplatError):
+    """The options contradict each other or cannot be met."""
+
+    code = "usage"
+    http_status = 400
+
+
+class ModelNotFound(UsageError):
+    """A model folder is missing, incomplete or damaged."""
+
+    code = "model_not_found"
+
+
+class GraphError(UsageError):
+    """A stage reads a column that no earlier stage writes."""
+
+    code = "graph"
+
+
+class BackendUnavailable(HeadsplatError):
+    """This machine lacks a device, kernel or package that the request needs."""
+
+    code = "backend_unavailable"
+    http_status = 501
+
+
+class ProcessingError(HeadsplatError):
+    """We are at fault; the outcome is ``failed``."""
+
+    code = "processing"
+
+
+class OutOfMemory(ProcessingError):
+    """A batch of one row did not fit into memory."""
+
+    code = "out_of_memory"
+    http_status = 507
+
+
+class Cancelled(ProcessingError):
+    """The caller stopped the work."""
+
+    code = "cancelled"
+    http_status = 499
+
+
+class DeadlineExceeded(ProcessingError):
+    """The work did not finish before its deadline."""
+
+    code = "deadline_exceeded"
+    http_status = 504

@@ -1,0 +1,1 @@
+"""How good the views and avatars are: metrics, floors to beat, and the report."""

@@ -1,0 +1,142 @@
+"""Held-out digital humans as evaluation subjects: a portrait to start from, true views to meet."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.cameras import RADIUS
+from pipeline.digital_human.dataset import HeadDataset, Sequence
+from pipeline.errors import UsageError
+from pipeline.images import on_white, resize
+from pipeline.portrait.alignment import apply, warp
+
+Condition = Literal["front", "photo"]
+Pixels = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+Transform = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """One held-out head.
+
+    Attributes:
+        identity_id: whose it is.
+        portrait: [H, W, 4] uint8 straight alpha, framed as `Prepare` frames photos.
+        portrait_landmarks: [5, 2] pixels in ``portrait``, in ArcFace's order.
+        azimuth_deg: of the portrait's camera.
+        elevation_deg: of the portrait's camera.
+        views: [V, H, W, 3] uint8, the true orbit on white.
+        landmarks: [V, 5, 2] pixels in ``views``.
+        face_visible: [V], whether all five landmarks can be seen.
+    """
+
+    identity_id: int
+    portrait: Pixels
+    portrait_landmarks: Floats
+    azimuth_deg: float
+    elevation_deg: float
+    views: Pixels
+    landmarks: Floats
+    face_visible: npt.NDArray[np.bool_]
+
+
+def held_out_subjects(
+    dataset: HeadDataset, identities: int, condition: Condition
+) -> Iterator[Subject]:
+    """The first sequence of each of the first ``identities`` held-out identities.
+
+    Args:
+        dataset: opened with ``split="test"``.
+        identities: how many; fewer where the set has fewer.
+        condition: the portrait is the ``front`` orbit view, or the first ``photo`` view that shows
+            the whole face.
+
+    Raises:
+        UsageError: the dataset holds no held-out identity.
+    """
+    sequences = first_sequences(dataset)[:identities]
+    if not sequences:
+        raise UsageError("the dataset has no held-out identity; render 10 identities or more")
+    for sequence_id in sequences:
+        yield _subject(dataset.load(sequence_id), condition)
+
+
+def first_sequences(dataset: HeadDataset) -> list[int]:
+    """The first sequence id of each identity, in order."""
+    first: dict[int, int] = {}
+    for sequence_id in dataset.sequences:
+        first.setdefault(dataset.options.identity_of(sequence_id), sequence_id)
+    return list(first.values())
+
+
+def orbit_loader(dataset: HeadDataset, size_px: int) -> tuple[Callable[[int], Pixels], int]:
+    """Access to the orbit of each identity of ``dataset``, as `Floors` wants it.
+
+    Returns:
+        A function from index to [V, size_px, size_px, 3] uint8 on white, and how many there are.
+    """
+    sequences = first_sequences(dataset)
+
+    def load(index: int) -> Pixels:
+        sequence = dataset.load(sequences[index])
+        return resize(on_white(sequence.views[sequence.kind == "orbit"]), size_px)
+
+    return load, len(sequences)
+
+
+def frame_portrait(rgba: Pixels, cam_to_world: Floats) -> tuple[Pixels, Transform]:
+    """Undo a camera's roll and distance, which is what `Prepare` does to a photo.
+
+    Args:
+        rgba: [H, H, 4] uint8 straight alpha, rendered by a camera that looks at the origin.
+        cam_to_world: [4, 4] of that camera.
+
+    Returns:
+        The image as a camera at `RADIUS` without roll would see it, but for perspective, and the
+        [2, 3] transform from old to new pixels.
+    """
+    size_px = rgba.shape[0]
+    scale = float(np.linalg.norm(cam_to_world[:3, 3])) / RADIUS
+    right, down, forward = cam_to_world[:3, :3].T.astype(np.float64)
+    level_right = np.cross(forward, [0.0, 1.0, 0.0])
+    level_right /= np.linalg.norm(level_right)
+    cos_roll, sin_roll = level_right @ right, level_right @ down
+    linear = scale * np.array([[cos_roll, sin_roll], [-sin_roll, cos_roll]])
+    centre = np.full(2, size_px / 2)
+    transform = np.concatenate([linear, (centre - linear @ centre)[:, None]], 1)
+    alpha = rgba[..., 3:].astype(np.float32) / 255
+    premultiplied = np.concatenate([rgba[..., :3] * alpha, rgba[..., 3:]], -1)
+    warped = warp(np.round(premultiplied).astype(np.uint8), transform, (size_px, size_px))
+    opacity = np.maximum(warped[..., 3:].astype(np.float32), 1) / 255
+    straight = np.clip(np.round(warped[..., :3] / opacity), 0, 255).astype(np.uint8)
+    return np.concatenate([straight, warped[..., 3:]], -1), transform
+
+
+def _subject(sequence: Sequence, condition: Condition) -> Subject:
+    orbit = np.flatnonzero(sequence.kind == "orbit")
+    portrait = _portrait_index(sequence, condition)
+    image, transform = frame_portrait(
+        sequence.views[portrait], sequence.cameras.cam_to_world[portrait]
+    )
+    return Subject(
+        identity_id=sequence.identity_id,
+        portrait=image,
+        portrait_landmarks=apply(transform, sequence.landmarks[portrait]).astype(np.float32),
+        azimuth_deg=float(sequence.azimuth_deg[portrait]),
+        elevation_deg=float(sequence.elevation_deg[portrait]),
+        views=on_white(sequence.views[orbit]),
+        landmarks=sequence.landmarks[orbit],
+        face_visible=np.all(sequence.landmark_visible[orbit], axis=-1),
+    )
+
+
+def _portrait_index(sequence: Sequence, condition: Condition) -> int:
+    if condition == "front":
+        return int(np.flatnonzero(sequence.kind == "orbit")[0])
+    photos = np.flatnonzero(sequence.kind == "photo")
+    whole = photos[sequence.landmark_visible[photos].all(-1)]
+    return int(whole[0] if len(whole) else photos[0])

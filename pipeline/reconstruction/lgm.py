@@ -1,0 +1,264 @@
+"""LGM's network: a few views of a head in, Gaussians out, in one forward pass.
+
+The asymmetric U-Net of Tang et al. 2024 (ends at a lower resolution than it starts) with attention
+across views. Every pixel of its output is one Gaussian. Parameter names are those of LGM's
+published checkpoints.
+
+Shapes: B heads, V views, C channels, H = W = ``input_px``, S = ``splat_px``.
+"""
+
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import nn
+
+from pipeline.cameras import Cameras
+from pipeline.gaussians import CHANNELS, Gaussians
+from pipeline.reconstruction.blocks import EPS, GROUPS, DownBlock, MidBlock, UpBlock
+from pipeline.reconstruction.rays import nearest_to_origin, plucker_rays
+
+INPUT_CHANNELS = 9
+"""ImageNet-normalised red, green, blue, then the Pluecker ray."""
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
+_DEPTH_REACH, _SIDE_REACH = 0.75, 0.05
+"""How far along and beside its ray a Gaussian may lie from the ray's middle, world units."""
+
+Preset = Literal["tiny", "small", "big", "embedded"]
+
+_PRESETS: dict[str, dict[str, Any]] = {
+    "tiny": {
+        "down_channels": (32, 64, 128, 256, 512),
+        "down_attention": (False, False, False, False, True),
+        "up_channels": (512, 256, 128),
+        "up_attention": (True, False, False),
+    },
+    "small": {
+        "down_channels": (64, 128, 256, 512, 1024, 1024),
+        "down_attention": (False, False, False, True, True, True),
+        "up_channels": (1024, 1024, 512, 256),
+        "up_attention": (True, True, True, False),
+    },
+    "big": {
+        "down_channels": (64, 128, 256, 512, 1024, 1024),
+        "down_attention": (False, False, False, True, True, True),
+        "up_channels": (1024, 1024, 512, 256, 128),
+        "up_attention": (True, True, True, False, False),
+    },
+    "embedded": {
+        "input_px": 128,
+        "down_channels": (32, 64, 96, 128),
+        "down_attention": (False, False, False, True),
+        "up_channels": (128, 96, 64),
+        "up_attention": (True, False, False),
+        "heads": 8,
+        "positions": "ray",
+    },
+}
+
+
+class UNet(nn.Module):
+    """The U-Net proper, [B * V, 9, H, W] -> [B * V, 14, S, S]."""
+
+    def __init__(
+        self,
+        down_channels: tuple[int, ...],
+        down_attention: tuple[bool, ...],
+        mid_attention: bool,
+        up_channels: tuple[int, ...],
+        up_attention: tuple[bool, ...],
+        layers: int,
+        heads: int,
+    ) -> None:
+        super().__init__()
+        self.conv_in = nn.Conv2d(INPUT_CHANNELS, down_channels[0], 3, padding=1)
+        last = len(down_channels) - 1
+        self.down_blocks = nn.ModuleList(
+            DownBlock(
+                down_channels[max(i - 1, 0)],
+                channels,
+                layers=layers,
+                attention=down_attention[i],
+                heads=heads,
+                downsample=i < last,
+            )
+            for i, channels in enumerate(down_channels)
+        )
+        self.mid_block = MidBlock(down_channels[-1], attention=mid_attention, heads=heads)
+        widths = (down_channels[-1], *up_channels)
+        self.up_blocks = nn.ModuleList(
+            UpBlock(
+                widths[i],
+                down_channels[max(-2 - i, -len(down_channels))],
+                channels,
+                layers=layers + 1,
+                attention=up_attention[i],
+                heads=heads,
+                upsample=i < len(up_channels) - 1,
+            )
+            for i, channels in enumerate(up_channels)
+        )
+        self.norm_out = nn.GroupNorm(GROUPS, up_channels[-1], eps=EPS)
+        self.conv_out = nn.Conv2d(up_channels[-1], CHANNELS, 3, padding=1)
+
+    def forward(self, x: torch.Tensor, views: int) -> torch.Tensor:
+        """Map views and rays to raw Gaussians; ``views`` is V."""
+        x = self.conv_in(x)
+        kept = [x]
+        for down in self.down_blocks:
+            x, more = down(x, views)
+            kept += more
+        x = self.mid_block(x, views)
+        for up in self.up_blocks:
+            x = up(x, kept, views)
+        out: torch.Tensor = self.conv_out(nn.functional.silu(self.norm_out(x)))
+        return out
+
+
+class LargeGaussianModel(ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """Views and their rays to Gaussians; see `lgm_config` for the presets.
+
+    Args:
+        input_px: side of the input views.
+        down_channels: widths from the finest to the coarsest level.
+        down_attention: which of these levels attend across views.
+        mid_attention: whether the middle does.
+        up_channels: widths on the way up: those of the down levels backwards, possibly without
+            the finest, which makes the output smaller than the input.
+        up_attention: which of these levels attend across views.
+        layers: residual layers a level.
+        heads: attention heads.
+        positions: ``absolute`` is LGM's: three channels are a point in [-1, 1]. ``ray`` places
+            a Gaussian near its pixel's ray: the first channel moves it along, the other two a
+            little beside, so that a fresh network starts with the Gaussians about the head.
+    """
+
+    @register_to_config  # type: ignore[untyped-decorator]
+    def __init__(
+        self,
+        input_px: int = 256,
+        down_channels: tuple[int, ...] = (64, 128, 256, 512, 1024, 1024),
+        down_attention: tuple[bool, ...] = (False, False, False, True, True, True),
+        mid_attention: bool = True,
+        up_channels: tuple[int, ...] = (1024, 1024, 512, 256, 128),
+        up_attention: tuple[bool, ...] = (True, True, True, False, False),
+        layers: int = 2,
+        heads: int = 16,
+        positions: Literal["absolute", "ray"] = "absolute",
+    ) -> None:
+        super().__init__()
+        if tuple(up_channels) != tuple(down_channels)[::-1][: len(up_channels)]:
+            raise ValueError(
+                f"up_channels {tuple(up_channels)} must start like down_channels backwards, "
+                f"{tuple(down_channels)[::-1]}: the layers on the way up take in those results."
+            )
+        self.unet = UNet(
+            tuple(down_channels),
+            tuple(down_attention),
+            mid_attention,
+            tuple(up_channels),
+            tuple(up_attention),
+            layers,
+            heads,
+        )
+        self.conv = nn.Conv2d(CHANNELS, CHANNELS, 1)
+
+    @property
+    def splat_px(self) -> int:
+        """Side of the output: one Gaussian a pixel and view."""
+        levels = len(self.config.down_channels) - len(self.config.up_channels)
+        return int(self.config.input_px) >> levels
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Predict Gaussians.
+
+        Args:
+            inputs: [B, V, 9, H, W] from `network_inputs`; any number of views.
+
+        Returns:
+            [B, V * S * S, 14] float32 in the order of `pipeline.gaussians.CHANNELS`: views, then
+            rows, then columns.
+        """
+        b, v = inputs.shape[:2]
+        raw = self.conv(self.unet(inputs.flatten(0, 1), v)).float()
+        positions = self._positions(raw[:, :3], inputs[:, :, 3:].flatten(0, 1).float())
+        rest = raw[:, 3:]
+        channels = torch.cat(
+            [
+                positions,
+                torch.sigmoid(rest[:, :1]),
+                0.1 * nn.functional.softplus(rest[:, 1:4]),
+                nn.functional.normalize(rest[:, 4:8], dim=1),
+                0.5 * torch.tanh(rest[:, 8:]) + 0.5,
+            ],
+            1,
+        )
+        return channels.reshape(b, v, CHANNELS, -1).transpose(2, 3).reshape(b, -1, CHANNELS)
+
+    def _positions(self, raw: torch.Tensor, rays: torch.Tensor) -> torch.Tensor:
+        """Points [B * V, 3, S, S] from raw channels and the rays [B * V, 6, H, W]."""
+        if self.config.positions == "absolute":
+            return raw.clamp(-1, 1)
+        rays = nn.functional.adaptive_avg_pool2d(rays, self.splat_px)
+        along = nn.functional.normalize(rays[:, 3:], dim=1)
+        up = along.new_tensor([0.0, 1.0, 0.0])[None, :, None, None].expand_as(along)
+        right = nn.functional.normalize(torch.linalg.cross(along, up, dim=1), dim=1)
+        above = torch.linalg.cross(right, along, dim=1)
+        reach = torch.tanh(raw)
+        beside = right * reach[:, 1:2] + above * reach[:, 2:3]
+        middle = nearest_to_origin(rays)
+        points: torch.Tensor = middle + _DEPTH_REACH * along * reach[:, :1] + _SIDE_REACH * beside
+        return points
+
+
+def lgm_config(preset: Preset) -> dict[str, Any]:
+    """The constructor arguments of a preset.
+
+    ``tiny``, ``small`` and ``big`` are LGM's (256 px in; 16,384, 16,384 and 65,536 Gaussians from
+    four views). ``embedded`` runs on a CPU: 128 px in, 16,384 Gaussians from four views.
+    """
+    return dict(_PRESETS[preset])
+
+
+def network_inputs(images: torch.Tensor, rays: torch.Tensor) -> torch.Tensor:
+    """Join normalised colours and rays.
+
+    Args:
+        images: [..., 3, H, W] in [0, 1] on white.
+        rays: [..., 6, H, W] of the same views, from `plucker_rays`.
+
+    Returns:
+        [..., 9, H, W] float32.
+    """
+    mean = images.new_tensor(_IMAGENET_MEAN)[:, None, None]
+    std = images.new_tensor(_IMAGENET_STD)[:, None, None]
+    return torch.cat([(images - mean) / std, rays], -3)
+
+
+def reconstruct(
+    model: LargeGaussianModel, views: npt.NDArray[np.uint8], cameras: Cameras
+) -> Gaussians:
+    """Gaussians from the views of one head.
+
+    Args:
+        model: on any device, in evaluation mode.
+        views: [V, H, W, 3] on white, any size.
+        cameras: their V cameras.
+
+    Returns:
+        V * S * S Gaussians, without gradients, on the model's device.
+    """
+    size_px = int(model.config.input_px)
+    images = torch.from_numpy(views).permute(0, 3, 1, 2).float() / 255
+    if images.shape[-1] != size_px:
+        images = nn.functional.interpolate(
+            images, size=(size_px, size_px), mode="bilinear", antialias=True, align_corners=False
+        )
+    inputs = network_inputs(images, plucker_rays(cameras, size_px))
+    with torch.no_grad():
+        rows = model(inputs[None].to(model.device, model.dtype))
+    return Gaussians.from_tensor(rows[0])

@@ -1,0 +1,95 @@
+"""Load: from the address of a photo to its bytes, its id, and whether there is anything to do."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pipeline.avatar_folder import finished_row, read_record
+from pipeline.errors import UnreadableImage
+from pipeline.portrait.decode import DEFAULT_LIMITS
+from pipeline.recipe import Recipe, face_id
+from pipeline.stage import Context, Resources, Row, Stage
+from pipeline.storage import Location, locate
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadConfig:
+    """Options of `Load`.
+
+    Attributes:
+        recipe: what decides the avatar besides the photo.
+        destination: folder or URI of the avatars; None makes every photo anew.
+        max_bytes: largest file that is read.
+    """
+
+    recipe: Recipe
+    destination: str | None = None
+    max_bytes: int = DEFAULT_LIMITS.max_bytes
+
+
+class Load(Stage):
+    """Read a photo, name its avatar, and end its row here if that avatar exists.
+
+    A row that brings its own ``image`` bytes is not read again. Rows of photos with the same
+    content as one that is already being made end with ``duplicate_of``.
+    """
+
+    name: ClassVar[str] = "Load"
+    inputs: ClassVar[tuple[str, ...]] = ("source",)
+    outputs: ClassVar[tuple[str, ...]] = ("image", "image_sha256", "id", "seed")
+    resources = Resources(cpus=0.25, memory_gb=0.5)
+
+    def __init__(self, config: LoadConfig) -> None:
+        self.config = config
+
+    def process(self, rows: Sequence[Row], context: Context) -> list[Row]:
+        """Add ``image`` (bytes), ``image_sha256``, ``id`` and ``seed`` to each row.
+
+        Raises:
+            UnreadableSource: the file or object cannot be read.
+            ImageTooLarge: it is over ``max_bytes``.
+            UnreadableImage: it is empty.
+        """
+        return [result for row in rows for result in self._load(row, context)]
+
+    def _load(self, row: Row, context: Context) -> list[Row]:
+        image = row.get("image")
+        if image is None:
+            image = locate(row["source"]).read(self.config.max_bytes)
+        if not image:
+            raise UnreadableImage(f"{row['source']} is empty (0 bytes); give an image file")
+        sha256 = hashlib.sha256(image).hexdigest()
+        recipe = self.config.recipe
+        identified = {
+            **row,
+            "image_sha256": sha256,
+            "id": recipe.photo_id(sha256),
+            "seed": recipe.seed,
+        }
+        owner = context.claim(identified["id"], row["source"])
+        if owner != row["source"]:
+            return [{**identified, "outcome": "ok", "duplicate_of": owner}]
+        return self._finished(identified) or [{**identified, "image": image}]
+
+    def _finished(self, row: Row) -> list[Row]:
+        """The rows of the photo's avatars if all of them exist, else none."""
+        if self.config.destination is None:
+            return []
+        root = locate(self.config.destination)
+        if self.config.recipe.faces == "all":
+            return _finished_faces(row, root)
+        record = read_record(root, row["id"])
+        return [finished_row(row, record)] if record else []
+
+
+def _finished_faces(row: Row, root: Location) -> list[Row]:
+    rows: list[Row] = []
+    face_count = 1
+    while len(rows) < face_count:
+        record = read_record(root, face_id(row["id"], len(rows)))
+        if record is None:
+            return []
+        face_count = record["face_count"]
+        rows.append(finished_row(row, record))
+    return rows

@@ -1,0 +1,202 @@
+"""Folders on disk and in object stores, behind one small type.
+
+A `Location` is a place under ``file``, ``s3``, ``gs`` or any fsspec scheme. Results appear whole or
+not at all: on disk a folder is written aside and renamed, in an object store its files are put one
+by one and the file that marks it complete goes last.
+"""
+
+import os
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from pipeline.errors import ImageTooLarge, UnreadableSource, UsageError
+
+PARTIAL = ".partial"
+"""Folder under a local destination in which results are written before they are renamed."""
+_STALE_S = 6 * 3600.0
+_S3_ATTEMPTS = 4
+
+
+@dataclass(frozen=True)
+class Location:
+    """A file or folder on a filesystem.
+
+    Attributes:
+        filesystem: a ``pyarrow.fs.FileSystem``; picklable.
+        path: the path on that filesystem, without a trailing slash.
+        prefix: what stands before ``path`` in the URI; empty for local files.
+    """
+
+    filesystem: Any
+    path: str
+    prefix: str = ""
+
+    @property
+    def uri(self) -> str:
+        """The address as a user would write it; a plain path for local files."""
+        return self.prefix + self.path
+
+    @property
+    def is_local(self) -> bool:
+        """Whether this is a path on the machine's own filesystem."""
+        return not self.prefix
+
+    def child(self, *names: str) -> "Location":
+        """The file or folder called ``names`` under this one."""
+        return Location(self.filesystem, "/".join((self.path, *names)), self.prefix)
+
+    def exists(self) -> bool:
+        """Whether a file is here."""
+        return bool(self.filesystem.get_file_info(self.path).is_file)
+
+    def read(self, limit_bytes: int | None = None) -> bytes:
+        """Read the whole file.
+
+        Raises:
+            UnreadableSource: it is missing, not a file, or reading fails.
+            ImageTooLarge: it has more than ``limit_bytes`` bytes.
+        """
+        if self.is_local and not os.path.isfile(self.path):  # a pipe or a device may never end
+            there = os.path.lexists(self.path)
+            what = "is not a regular file" if there else "does not exist"
+            raise UnreadableSource(f"{self.uri} {what}; give the path of an image file")
+        try:
+            with self.filesystem.open_input_stream(self.path, compression=None) as stream:
+                data: bytes = stream.read(None if limit_bytes is None else limit_bytes + 1)
+        except OSError as error:
+            raise UnreadableSource(f"{self.uri} cannot be read: {_first_line(error)}") from error
+        if limit_bytes is not None and len(data) > limit_bytes:
+            raise ImageTooLarge(
+                f"{self.uri} has more than {limit_bytes:,} bytes, the limit for one image;"
+                " save it smaller"
+            )
+        return data
+
+    def write(self, data: bytes) -> None:
+        """Write the whole file at once, so that a reader sees the old content or the new."""
+        if not self.is_local:
+            with self.filesystem.open_output_stream(self.path, compression=None) as stream:
+                stream.write(data)
+            return
+        target = Path(self.path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        aside = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+        aside.write_bytes(data)
+        aside.replace(target)
+
+
+def locate(address: str) -> Location:
+    """Turn a path or URI into a `Location`; nothing is opened.
+
+    ``s3://bucket/key`` takes ``?region=``, ``?endpoint_override=``, ``?scheme=`` and
+    ``?anonymous=true``; the usual AWS environment variables work as well.
+
+    Raises:
+        UsageError: the scheme is unknown or needs a package that is not installed.
+    """
+    from pyarrow import fs
+
+    parts = urlsplit(address)
+    if "://" not in address or parts.scheme == "file":
+        path = parts.path if "://" in address else address
+        return Location(fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(path)))
+    path = f"{parts.netloc}{parts.path}".rstrip("/")
+    prefix = f"{parts.scheme}://"
+    if parts.scheme == "s3":
+        options = {key: values[-1] for key, values in parse_qs(parts.query).items()}
+        return Location(_s3(parts.netloc, options), path, prefix)
+    return Location(_through_fsspec(parts.scheme, address), path, prefix)
+
+
+@contextmanager
+def publishing(root: Location, name: str, last: str) -> Iterator[Path]:
+    """Lend an empty folder whose files become ``root/name`` when the block ends without error.
+
+    If ``root/name`` is complete already, it is kept: names are content addresses, so both hold
+    the same.
+
+    Args:
+        root: the destination.
+        name: the folder to make under it.
+        last: the file that marks the folder as complete; it becomes visible last.
+    """
+    parent = Path(root.path, PARTIAL) if root.is_local else Path(tempfile.gettempdir())
+    parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=parent))
+    try:
+        yield folder
+        if root.is_local:
+            _rename(folder, Path(root.path, name), last)
+        else:
+            _put(folder, root.child(name), last)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_stale(root: Location) -> None:
+    """Delete what runs killed more than six hours ago left half-written under ``root``."""
+    partial = Path(root.path, PARTIAL)
+    if not root.is_local or not partial.is_dir():
+        return
+    for folder in partial.iterdir():
+        if time.time() - folder.stat().st_mtime > _STALE_S:
+            shutil.rmtree(folder, ignore_errors=True)
+    if not any(partial.iterdir()):
+        partial.rmdir()
+
+
+def _rename(folder: Path, target: Path, last: str) -> None:
+    folder.chmod(0o755)  # mkdtemp makes it private
+    if target.exists() and not (target / last).exists():
+        shutil.rmtree(target)
+    try:
+        folder.rename(target)
+    except OSError:
+        if not (target / last).exists():
+            raise
+
+
+def _put(folder: Path, target: Location, last: str) -> None:
+    names = sorted(path.name for path in folder.iterdir() if path.name != last)
+    for name in (*names, last):
+        target.child(name).write((folder / name).read_bytes())
+
+
+def _s3(bucket: str, options: dict[str, str]) -> Any:
+    from pyarrow import fs
+
+    known = {"region", "endpoint_override", "scheme", "anonymous"}
+    if unknown := sorted(set(options) - known):
+        raise UsageError(f"s3 option {unknown[0]!r} is unknown; known are {sorted(known)}")
+    keywords: dict[str, Any] = {k: v for k, v in options.items() if k != "anonymous"}
+    if options.get("anonymous", "false").lower() in ("1", "true", "yes"):
+        keywords["anonymous"] = True
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if endpoint and "endpoint_override" not in keywords:
+        address = urlsplit(endpoint)
+        keywords |= {"endpoint_override": address.netloc, "scheme": address.scheme}
+    retries = fs.AwsStandardS3RetryStrategy(max_attempts=_S3_ATTEMPTS)
+    return fs.S3FileSystem(retry_strategy=retries, **keywords)
+
+
+def _through_fsspec(scheme: str, address: str) -> Any:
+    import fsspec
+    from pyarrow import fs
+
+    try:
+        filesystem = fsspec.filesystem(scheme)
+    except (ValueError, ImportError) as error:
+        raise UsageError(f"{address}: {_first_line(error)}") from error
+    return fs.PyFileSystem(fs.FSSpecHandler(filesystem))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

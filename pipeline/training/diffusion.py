@@ -1,0 +1,296 @@
+"""Training of both diffusion stages (section 3.3) on the latents of digital humans."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+from pipeline.cameras import orbit_azimuths_deg
+from pipeline.diffusion.conditions import Conditions, IdentityProjection, encode_tokens
+from pipeline.diffusion.edm import PAPER_MIX, PURE_NOISE, NoiseMix, draw_sigma, precondition
+from pipeline.diffusion.latents import Autoencoder, encode
+from pipeline.diffusion.pipeline import (
+    HighResPipeline,
+    LowResPipeline,
+    OrbitPipeline,
+    Portraits,
+    edm_scheduler,
+    enlarge,
+)
+from pipeline.diffusion.unet import OrbitUNet
+from pipeline.images import Bytes, to_bytes, to_signed
+from pipeline.training.subjects import Subjects
+
+TOKEN_DIM = 256
+_DROP = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiffusionConfig:
+    """Sizes and noise of one stage of the embedded preset.
+
+    Attributes:
+        size_px: side of the views.
+        channels: of the U-Net's levels.
+        heads: attention heads of each level.
+        mix: what corrupts the target.
+        sigma_mean: mean of ln sigma in training.
+        sigma_std: its standard deviation.
+        sigma_max: where sampling starts.
+        batch_views: views a batch holds, all subjects together.
+    """
+
+    size_px: int
+    channels: tuple[int, ...] = (64, 128, 160)
+    heads: tuple[int, ...] = (2, 4, 5)
+    mix: NoiseMix = PURE_NOISE
+    sigma_mean: float = 1.0
+    sigma_std: float = 1.4
+    sigma_max: float = 40.0
+    batch_views: int = 32
+
+
+LOWRES = DiffusionConfig(size_px=64)
+HIGHRES = DiffusionConfig(
+    size_px=128, channels=(64, 128), heads=(2, 4), mix=PAPER_MIX, sigma_mean=0.0, sigma_max=20.0
+)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B subjects with F views each.
+
+    Attributes:
+        views: [B, F, C, h, w] latents of the views.
+        lowres: [B, F, C, h, w] latents of the enlarged low-resolution views, or None.
+        portraits: the subjects.
+        portrait_latents: [B, C, h, w].
+        azimuth_deg: [B, F] of the views.
+    """
+
+    views: Tensor
+    lowres: Tensor | None
+    portraits: Portraits
+    portrait_latents: Tensor
+    azimuth_deg: Tensor
+
+
+class DiffusionNetworks(nn.Module):
+    """The networks of a stage that are trained together."""
+
+    def __init__(self, config: DiffusionConfig, latent_channels: int) -> None:
+        super().__init__()
+        self.unet = OrbitUNet(
+            sample_size=config.size_px // 8,
+            in_channels=2 * latent_channels,
+            out_channels=latent_channels,
+            block_out_channels=config.channels,
+            num_attention_heads=config.heads,
+            layers_per_block=1,
+            cross_attention_dim=TOKEN_DIM,
+            addition_time_embed_dim=64,
+            projection_class_embeddings_input_dim=3 * 64,
+        )
+        self.identity_projection = IdentityProjection(512, TOKEN_DIM)
+        self.image_encoder = CLIPVisionModelWithProjection(
+            CLIPVisionConfig(
+                hidden_size=160,
+                intermediate_size=480,
+                projection_dim=TOKEN_DIM,
+                num_hidden_layers=3,
+                num_attention_heads=4,
+                image_size=64,
+                patch_size=8,
+            )
+        )
+
+    def tokens(self, portraits: Portraits) -> Tensor:
+        """The condition tokens, [B, 2, TOKEN_DIM]."""
+        return encode_tokens(
+            self.image_encoder, self.identity_projection, portraits.images, portraits.identity
+        )
+
+
+class DiffusionPart:
+    """One stage: which latents it sees, what it minimises, how it is judged.
+
+    Args:
+        train: digital humans to learn from.
+        held_out: digital humans to be judged on.
+        vae: trained autoencoder.
+        config: sizes and noise.
+    """
+
+    def __init__(
+        self, train: Subjects, held_out: Subjects, vae: Autoencoder, config: DiffusionConfig
+    ) -> None:
+        self.config, self.vae, self.subjects, self.held_out = config, vae, train, held_out
+        self.azimuths_deg = torch.from_numpy(orbit_azimuths_deg(train.orbit.shape[1]))
+        self.view_latents = _encode_all(vae, train.orbit)
+        self.portrait_latents = _encode_all(vae, train.portraits)
+        self.lowres_latents: Tensor | None = None
+        if config.mix.lowres_weight:
+            self.lowres_latents = _encode_all(vae, imitate_lowres(train.orbit, config.size_px // 2))
+
+    def build_model(self) -> DiffusionNetworks:
+        """The U-Net, the identity projection and the image encoder, fresh."""
+        return DiffusionNetworks(self.config, self.view_latents.shape[2])
+
+    def batch(self, seed: int, step: int) -> Batch:
+        """Subjects with a few views each; every eighth batch holds fewer subjects' full orbits."""
+        rng = np.random.default_rng((seed, step))
+        orbit_views = len(self.azimuths_deg)
+        views = orbit_views if step % 8 == 7 else 4
+        count = max(1, self.config.batch_views // views)
+        who = rng.choice(len(self.subjects), count, replace=count > len(self.subjects))
+        which = np.stack([_choose_views(rng, orbit_views, views) for _ in who])
+        portrait = rng.integers(self.subjects.portraits.shape[1], size=count)
+        at = torch.from_numpy(who)[:, None], torch.from_numpy(which)
+        return Batch(
+            self.view_latents[at],
+            None if self.lowres_latents is None else self.lowres_latents[at],
+            portraits_of(self.subjects, who, portrait),
+            self.portrait_latents[torch.from_numpy(who), torch.from_numpy(portrait)],
+            self.azimuths_deg[torch.from_numpy(which)],
+        )
+
+    def loss(self, model: DiffusionNetworks, batch: Batch) -> Mapping[str, Tensor]:
+        """The v-prediction error at a random noise level for each subject."""
+        count = len(batch.views)
+        sigma = draw_sigma(count, self.config.sigma_mean, self.config.sigma_std)
+        noise = torch.randn_like(batch.views)
+        level = sigma[:, None, None, None, None]
+        noisy = batch.views + level * self.config.mix(noise, batch.lowres)
+        c_skip, c_out, c_in, _ = precondition(level)
+        conditions = Conditions(
+            model.tokens(batch.portraits), batch.portrait_latents, batch.portraits.time_ids()
+        ).dropped(*_keep(count))
+        portrait = conditions.latents[:, None].expand_as(noisy)
+        predicted = model.unet(
+            torch.cat([c_in * noisy, portrait], 2),
+            0.25 * sigma.log(),
+            conditions.tokens,
+            conditions.time_ids,
+            batch.azimuth_deg,
+        )
+        target = (batch.views - c_skip * noisy) / c_out
+        return {"loss": F.mse_loss(predicted.float(), target)}
+
+    def evaluate(self, model: DiffusionNetworks) -> Mapping[str, float]:
+        """PSNR in dB of held-out orbits, generated from portraits, without and with guidance."""
+        pipeline = self.pipeline(model)
+        count = len(self.held_out)
+        portraits = portraits_of(self.held_out, np.arange(count), np.arange(count) % 8)
+        lowres = None
+        if self.config.mix.lowres_weight:
+            small = imitate_lowres(self.held_out.orbit, self.config.size_px // 2)
+            lowres = to_signed(small)
+        scores = {}
+        for guidance in (1.0, 1.5):
+            views = pipeline(
+                portraits,
+                self.azimuths_deg,
+                steps=8,
+                guidance=guidance,
+                generators=[torch.Generator().manual_seed(i) for i in range(count)],
+                lowres_views=lowres,
+            )
+            error = (views - to_signed(self.held_out.orbit)).square().mean((2, 3, 4)) / 4
+            scores[f"psnr_guidance_{guidance:g}"] = float((-10 * error.log10()).mean())
+        return scores
+
+    def export(self, model: DiffusionNetworks, out: Path) -> None:
+        """Write the stage's folder; the autoencoder stays in its own."""
+        pipeline = self.pipeline(model.to(torch.float16))
+        for name in ("unet", "identity_projection", "image_encoder", "scheduler"):
+            getattr(pipeline, name).save_pretrained(out / name)
+        pipeline.save_config(out)
+
+    def pipeline(self, model: DiffusionNetworks) -> OrbitPipeline:
+        """The stage's pipeline round the networks in training."""
+        kind = HighResPipeline if self.config.mix.lowres_weight else LowResPipeline
+        return kind(
+            self.vae,
+            model.image_encoder,
+            model.identity_projection,
+            model.unet,
+            edm_scheduler(self.config.sigma_max),
+            noise_weight=self.config.mix.noise_weight,
+            lowres_weight=self.config.mix.lowres_weight,
+        )
+
+
+def portraits_of(
+    subjects: Subjects, who: np.typing.NDArray[np.int64], which: np.typing.NDArray[np.int64]
+) -> Portraits:
+    """The chosen portrait of each chosen subject."""
+    return Portraits(
+        to_signed(subjects.portraits[who, which]),
+        torch.from_numpy(subjects.identity[who, which]),
+        torch.from_numpy(subjects.azimuth_deg[who, which]),
+        torch.from_numpy(subjects.elevation_deg[who, which]),
+    )
+
+
+def imitate_lowres(
+    orbit: np.typing.NDArray[np.uint8], lowres_px: int
+) -> np.typing.NDArray[np.uint8]:
+    """What a first stage would have made of an orbit: small, soft, shifted and off in colour.
+
+    A second stage that only ever saw perfectly shrunk views would trust the first stage's every
+    mistake.
+
+    Args:
+        orbit: [S, V, P, P, 3] uint8.
+        lowres_px: side of the first stage's views.
+
+    Returns:
+        [S, V, P, P, 3] uint8, enlarged again; the same for the same orbit.
+    """
+    generator = torch.Generator().manual_seed(orbit.shape[0])
+    imitated = [_imitate_one(to_signed(subject), lowres_px, generator) for subject in orbit]
+    return np.stack([to_bytes(one) for one in imitated])
+
+
+def _imitate_one(views: Tensor, lowres_px: int, generator: torch.Generator) -> Tensor:
+    count, size_px = len(views), views.shape[-1]
+    softness = 0.5 + 0.5 * float(torch.rand((), generator=generator))
+    small = F.interpolate(views, (int(lowres_px * softness),) * 2, mode="area")
+    small = F.interpolate(small, (lowres_px,) * 2, mode="bicubic", align_corners=False)
+    warp = torch.randn((count, 2, 4, 4), generator=generator) * 0.02
+    field = F.interpolate(warp, (lowres_px,) * 2, mode="bicubic", align_corners=False)
+    line = (torch.arange(lowres_px) + 0.5) / lowres_px * 2 - 1
+    grid = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1) + field.movedim(1, -1)
+    small = F.grid_sample(small, grid, padding_mode="border", align_corners=False)
+    gain = 1 + 0.06 * torch.randn((count, 3, 1, 1), generator=generator)
+    small = torch.where(small > 0.97, small, (small + 1) * gain - 1)
+    return enlarge(small.clamp(-1, 1), size_px)
+
+
+def _choose_views(
+    rng: np.random.Generator, orbit_views: int, views: int
+) -> np.typing.NDArray[np.int64]:
+    """Evenly spread or random views, in orbit order."""
+    if views == orbit_views:
+        return np.arange(orbit_views)
+    if rng.random() < 0.5:
+        spacing = orbit_views // views
+        return np.sort((rng.integers(spacing) + spacing * np.arange(views)) % orbit_views)
+    return np.sort(rng.choice(orbit_views, views, replace=False))
+
+
+def _keep(count: int) -> tuple[Tensor, Tensor]:
+    """Which tokens [B, 2] and latents [B] of each subject are kept: all, some or none."""
+    kept = (torch.rand(count, 3) > _DROP) & (torch.rand(count, 1) > _DROP)
+    return kept[:, :2].float(), kept[:, 2].float()
+
+
+def _encode_all(vae: Autoencoder, images: Bytes) -> Tensor:
+    """Latents [S, V, C, h, w] of images [S, V, P, P, 3], one subject at a time."""
+    with torch.no_grad():
+        return torch.stack([encode(vae, to_signed(subject)).float() for subject in images])

@@ -1,0 +1,93 @@
+"""Digital humans as arrays in memory: the views and the portraits that the parts learn from."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.digital_human.dataset import HeadDataset
+from pipeline.digital_human.photo import augment_portrait
+from pipeline.images import Bytes, on_white, resize
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Subjects:
+    """S sequences of digital humans.
+
+    Attributes:
+        orbit: [S, V, P, P, 3] uint8, the orbit's views on white.
+        portraits: [S, K, P, P, 3] uint8, views as a camera would have taken them, on white.
+        identity: [S, K, 512] float32 face embeddings of the portraits.
+        azimuth_deg: [S, K] float32, of the portraits.
+        elevation_deg: [S, K] float32, of the portraits.
+    """
+
+    orbit: Bytes
+    portraits: Bytes
+    identity: Floats
+    azimuth_deg: Floats
+    elevation_deg: Floats
+
+    def __len__(self) -> int:
+        return len(self.orbit)
+
+
+def load_orbits(dataset: HeadDataset, size_px: int, limit: int | None = None) -> Bytes:
+    """The orbit views of a dataset on white, [S, V, size_px, size_px, 3] uint8."""
+    sequences = dataset.sequences[:limit]
+    return np.stack([_orbit(dataset.load(one), size_px) for one in sequences])
+
+
+def load_subjects(
+    dataset: HeadDataset,
+    size_px: int,
+    embed: Callable[[Bytes, Floats], Floats],
+    copies: int = 2,
+    limit: int | None = None,
+    seed: int = 0,
+) -> Subjects:
+    """Load orbits and make portraits of every photo view and of the front view.
+
+    Args:
+        dataset: the digital humans.
+        size_px: side of all images.
+        embed: face embedding [512] of an RGB image and its five landmarks [5, 2] in pixels.
+        copies: portraits made of each photo view, each with its own camera errors.
+        limit: sequences to load.
+        seed: of the camera errors.
+    """
+    rows = []
+    for sequence in dataset.sequences[:limit]:
+        loaded = dataset.load(sequence)
+        rng = np.random.default_rng((seed, int(sequence)))
+        rows.append((_orbit(loaded, size_px), *_portraits(loaded, size_px, embed, copies, rng)))
+    return Subjects(*(np.stack(column) for column in zip(*rows, strict=True)))
+
+
+def _orbit(loaded: Any, size_px: int) -> Bytes:
+    return resize(on_white(loaded.views[loaded.kind == "orbit"]), size_px)
+
+
+def _portraits(
+    loaded: Any,
+    size_px: int,
+    embed: Callable[[Bytes, Floats], Floats],
+    copies: int,
+    rng: np.random.Generator,
+) -> tuple[Bytes, Floats, Floats, Floats]:
+    chosen = [*np.flatnonzero(loaded.kind == "photo"), 0] * copies
+    images, identities = [], []
+    for index in chosen:
+        photo = on_white(augment_portrait(loaded.views[index], rng))
+        identities.append(embed(photo, loaded.landmarks[index]))
+        images.append(photo)
+    return (
+        resize(np.stack(images), size_px),
+        np.stack(identities),
+        loaded.azimuth_deg[chosen],
+        loaded.elevation_deg[chosen],
+    )

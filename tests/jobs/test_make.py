@@ -1,0 +1,128 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import toy_avatars
+from bad_photos import photo, write_bad_photos
+
+from jobs.cli import main
+
+TOY = str(Path(toy_avatars.__file__))
+
+
+@pytest.fixture(autouse=True)
+def _toy(monkeypatch: pytest.MonkeyPatch) -> None:
+    import jobs.batch
+
+    monkeypatch.setattr(jobs.batch, "build_graph", toy_avatars.graph)
+    monkeypatch.setattr(jobs.batch, "build_recipe", toy_avatars.recipe)
+
+
+def _outcomes(out: Path) -> dict[str, dict[str, object]]:
+    rows = pq.read_table(out / "manifest.parquet").to_pylist(maps_as_pydicts="strict")
+    return {Path(row["source"]).name: row for row in rows}
+
+
+def test_good_and_bad_photos_have_one_outcome_each(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    expected = write_bad_photos(folder)
+    good = photo(folder / "a good one.jpg", 1)
+    (folder / "twin.jpg").write_bytes(good.read_bytes())
+    assert main(["make", str(folder), "-o", str(out)]) == 1
+    rows = _outcomes(out)
+    assert {name: row["error_code"] for name, row in rows.items()} == {
+        **expected,
+        "a good one.jpg": None,
+        "twin.jpg": None,
+    }
+    assert all(rows[name]["outcome"] == "rejected" for name in expected)
+    assert all(rows[name]["error_message"] for name in expected)
+    assert rows["twin.jpg"]["duplicate_of"] == str(good)
+    assert rows["twin.jpg"]["id"] == rows["a good one.jpg"]["id"]
+    avatars = [path for path in out.iterdir() if path.is_dir()]
+    assert [path.name for path in avatars] == [rows["twin.jpg"]["id"]]
+    failed = [json.loads(line) for line in (out / "failed.jsonl").read_text().splitlines()]
+    assert sorted(Path(row["source"]).name for row in failed) == sorted(expected)
+    assert len(json.loads((out / "run.json").read_text())["stages"]) == 5
+    shown = capsys.readouterr()
+    assert "Traceback" not in shown.out + shown.err
+    assert "5  1 image_too_large, 1 image_too_small, 3 unreadable_image" in shown.out
+    assert "text.jpg: rejected: " in shown.err
+
+
+def test_only_what_is_new_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOY_LOG", str(tmp_path / "log"))
+    out = str(tmp_path / "out")
+    first, second = photo(tmp_path / "1.png", 1), photo(tmp_path / "2.png", 2)
+    assert main(["make", str(first), "-o", out]) == 0
+    assert main(["make", str(first), str(second), "-o", out]) == 0
+    assert len((tmp_path / "log").read_text().splitlines()) == 2
+    assert _outcomes(tmp_path / "out")["1.png"]["resumed"] is True
+    assert main(["make", str(second), "-o", out, "--seed", "4"]) == 0
+    assert len((tmp_path / "log").read_text().splitlines()) == 3
+    text = tmp_path / "text.jpg"
+    text.write_bytes(b"no photo")
+    assert main(["make", str(text), "-o", out]) == 1
+    assert main(["make", str(second), "-o", out]) == 0
+    kept = {"1.png", "2.png", "text.jpg"}
+    assert set(_outcomes(tmp_path / "out")) == kept, "earlier inputs keep their rows"
+    assert "text.jpg" in (tmp_path / "out" / "failed.jsonl").read_text()
+
+
+def test_every_face_gets_its_avatar(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    main(["make", str(photo(tmp_path / "group.png")), "-o", str(out), "--faces", "all"])
+    rows = pq.read_table(out / "manifest.parquet").to_pylist()
+    assert [row["face_index"] for row in rows] == [0, 1]
+    assert all((out / row["id"] / "avatar.json").is_file() for row in rows)
+
+
+def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    folder, out, log = tmp_path / "in", tmp_path / "out", tmp_path / "log"
+    folder.mkdir()
+    for i in range(8):
+        photo(folder / f"{i}.png", i)
+    environment = {**os.environ, "TOY_LOG": str(log), "TOY_SLEEP_S": "0.3"}
+    command = [sys.executable, TOY, "make", str(folder), "-o", str(out)]
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    while not log.exists() or len(log.read_text().splitlines()) < 3:
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    finished = list(out.glob("*/avatar.json"))
+    stamps = {path: path.stat().st_mtime_ns for path in finished}
+    assert 2 <= len(finished) < 8
+    assert not (out / "manifest.parquet").exists()
+    done = subprocess.run([*command, "--json"], env=environment, capture_output=True, check=True)
+    summary = json.loads(done.stdout)
+    assert summary["totals"]["ok"] == 8
+    assert summary["totals"]["resumed"] == len(finished)
+    assert {path: path.stat().st_mtime_ns for path in finished} == stamps
+    assert len(log.read_text().splitlines()) <= 8 + 1, "at most the photo in work is made twice"
+    assert len(list(out.glob("*/avatar.json"))) == 8
+
+
+def test_mistakes_are_told_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, text in (
+        (["make", str(tmp_path / "nowhere"), "-o", str(tmp_path)], "nowhere does not exist"),
+        (["make", "-o", str(tmp_path)], "no photos were named"),
+        (["generate", str(tmp_path)], "needs photos and a destination"),
+        (["render", str(tmp_path / "x"), "-o", "x.png"], "does not exist"),
+        (["models", "info", str(tmp_path)], "holds no .safetensors or .onnx"),
+        (["maek"], "did you mean make?"),
+    ):
+        assert main(arguments) == 2
+        shown = capsys.readouterr()
+        assert text in shown.err
+        assert "Traceback" not in shown.err
+        assert shown.out == ""

@@ -1,0 +1,86 @@
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import toy_avatars
+from bad_photos import photo
+from pyarrow import fs
+
+from jobs import manifest
+from jobs.cli import main
+from pipeline.avatar_folder import FILES
+from pipeline.storage import locate
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    """An S3 server on loopback, in a process of its own."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while server.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                break
+        time.sleep(0.1)
+    yield f"http://127.0.0.1:{port}"
+    server.terminate()
+    server.wait()
+
+
+@pytest.fixture
+def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    import jobs.batch
+
+    monkeypatch.setattr(jobs.batch, "build_graph", toy_avatars.graph)
+    monkeypatch.setattr(jobs.batch, "build_recipe", toy_avatars.recipe)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    s3 = fs.S3FileSystem(
+        endpoint_override=endpoint.removeprefix("http://"),
+        scheme="http",
+        allow_bucket_creation=True,
+    )
+    s3.create_dir("photos")
+    return "s3://photos"
+
+
+def test_photos_and_avatars_in_a_bucket(
+    bucket: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for i in range(2):
+        data = photo(tmp_path / "p.png", i).read_bytes()
+        locate(f"{bucket}/in/{i}.png").write(data)
+    locate(f"{bucket}/in/notes.md").write(b"no photo")
+    locate(f"{bucket}/in/bad.jpg").write(b"no photo")
+    command = ["make", f"{bucket}/in", "-o", f"{bucket}/out", "--json"]
+    assert main(command) == 1
+    first = json.loads(capsys.readouterr().out)
+    assert first["totals"] == {"ok": 2, "rejected": 1, "failed": 0, "resumed": 0, "duplicates": 0}
+    root = locate(f"{bucket}/out")
+    rows = manifest.read_manifest(root)
+    names = ("0.png", "1.png", "bad.jpg")
+    assert [row["source"] for row in rows] == [f"{bucket}/in/{name}" for name in names]
+    assert all(root.child(rows[0]["id"], name).exists() for name in FILES)
+    assert b"1.png" in root.child("index.html").read()
+    assert main(command) == 1
+    assert json.loads(capsys.readouterr().out)["totals"]["resumed"] == 2
+    assert main(["make", f"{bucket}/in/1*.png", "-o", str(tmp_path / "here")]) == 0
+    local = tmp_path / "here" / rows[1]["id"] / "avatar.ply"
+    assert local.read_bytes() == root.child(rows[1]["id"], "avatar.ply").read()
+
+
+def test_what_is_not_there_is_named(bucket: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["make", f"{bucket}/nothing", "-o", f"{bucket}/out"]) == 2
+    assert "no photos in s3://photos/nothing" in capsys.readouterr().err
+    assert main(["make", "s3://no-such-bucket/x", "-o", f"{bucket}/out"]) in (1, 2)
+    assert "no-such-bucket" in capsys.readouterr().err

@@ -1,0 +1,81 @@
+"""Small stages that do real arithmetic, for tests of the executors."""
+
+import os
+import signal
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipeline.errors import InputError
+from pipeline.stage import Context, Resources, Row, Stage
+
+
+class Parse(Stage):
+    """``source`` "7" becomes an array of seven random bytes; anything else is rejected."""
+
+    name = "Parse"
+    inputs = ("source",)
+    outputs = ("pixels", "number")
+    resources = Resources(cpus=1, memory_gb=0.1)
+
+    def process(self, rows: Sequence[Row], context: Context) -> list[Row]:
+        return [self._parse(row) for row in rows]
+
+    def _parse(self, row: Row) -> Row:
+        if row["source"] == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if not row["source"].isdigit():
+            raise InputError(f"{row['source']!r} is not a number")
+        number = int(row["source"])
+        rng = np.random.default_rng(number)
+        return {**row, "number": number, "pixels": rng.integers(0, 255, (number, 3), np.uint8)}
+
+
+class Scale(Stage):
+    """``pixels`` times the weight that ``setup`` loads; 13 is a bug."""
+
+    name = "Scale"
+    inputs = ("pixels", "number")
+    outputs = ("scaled",)
+    resources = Resources(cpus=1, gpus=0.5, memory_gb=0.1)
+    batch_size = 2
+
+    def setup(self, device: str) -> None:
+        self.weight = np.float32(1 / 3)
+
+    def process(self, rows: Sequence[Row], context: Context) -> list[Row]:
+        if any(row["number"] == 13 for row in rows):
+            raise ZeroDivisionError("thirteen")
+        return [{**row, "scaled": row["pixels"] * self.weight} for row in rows]
+
+
+class Split(Stage):
+    """Numbers over 100 become two rows."""
+
+    name = "Split"
+    inputs = ("scaled",)
+    outputs = ("half", "part")
+    resources = Resources(cpus=1, memory_gb=0.1)
+
+    def process(self, rows: Sequence[Row], context: Context) -> list[Row]:
+        return [part for row in rows for part in self._split(row)]
+
+    def _split(self, row: Row) -> list[Row]:
+        parts = np.array_split(row["scaled"], 2 if row["number"] > 100 else 1)
+        return [{**row, "part": i, "half": part} for i, part in enumerate(parts)]
+
+
+class Total(Stage):
+    """The sum of what is left."""
+
+    name = "Total"
+    inputs = ("half",)
+    outputs = ("total",)
+    resources = Resources(cpus=1, memory_gb=0.1)
+
+    def process(self, rows: Sequence[Row], context: Context) -> list[Row]:
+        return [{**row, "total": row["half"].sum(dtype=np.float32)} for row in rows]
+
+
+def toy_stages() -> list[Stage]:
+    return [Parse(), Scale(), Split(), Total()]

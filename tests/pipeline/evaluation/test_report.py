@@ -1,0 +1,103 @@
+import json
+
+import numpy as np
+import pytest
+
+from pipeline.errors import UsageError
+from pipeline.evaluation.report import BEGIN, END, insert_table, report, sheet, table
+from pipeline.evaluation.results import Candidate, Evaluation, Setup
+from pipeline.evaluation.scores import ViewScores
+
+VIEWS = Candidate(name="views", size_px=32)
+FLOOR = Candidate(name="mean image", size_px=32, is_floor=True)
+
+
+def scores(psnr_db: float, csim: float = np.nan) -> ViewScores:
+    return ViewScores(
+        psnr_db=np.array([psnr_db - 1, psnr_db + 1]),
+        psnr_head_db=np.full(2, psnr_db - 3),
+        ssim=np.full(2, 0.5),
+        csim=np.array([csim, np.nan]),
+    )
+
+
+@pytest.fixture
+def evaluation() -> Evaluation:
+    return Evaluation(
+        setup=Setup(
+            model="embedded",
+            model_hash="abc",
+            data="heads",
+            condition="front",
+            seed=3,
+            training_identities=40,
+            face_coverage=0.25,
+            failed_identities=(29,),
+        ),
+        candidates=(VIEWS, FLOOR),
+        scores={
+            9: {VIEWS.key: scores(18, 0.6), FLOOR.key: scores(14)},
+            19: {VIEWS.key: scores(20, 0.8), FLOOR.key: scores(15)},
+            39: {VIEWS.key: scores(16), FLOOR.key: scores(13)},
+        },
+        azimuths_deg=(0.0, 180.0),
+    )
+
+
+def test_json_survives_and_holds_no_nan(evaluation: Evaluation) -> None:
+    text = json.dumps(evaluation.to_json(), allow_nan=False)
+    back = json.loads(text)
+    views = back["summary"][0]
+    assert views["psnr_db"] == {
+        "mean": 18.0,
+        "standard_error": pytest.approx(2 / np.sqrt(3), abs=1e-6),
+        "subjects": 3,
+    }
+    assert views["csim"]["mean"] == pytest.approx(0.7)
+    assert views["csim"]["subjects"] == 2
+    assert views["psnr_db_by_azimuth"] == [17.0, 19.0]
+    assert back["by_identity"]["39"][VIEWS.key]["csim"] is None
+
+
+def test_subjects_are_ranked_best_first(evaluation: Evaluation) -> None:
+    assert evaluation.ranked(VIEWS) == [19, 9, 39]
+
+
+def test_table_has_products_before_floors(evaluation: Evaluation) -> None:
+    rows = table(evaluation.to_json()).splitlines()
+    assert rows[2] == "| **views** | 32 | 18.00 +- 1.15 | 15.00 +- 1.15 | 0.500 +- 0.000 | " + (
+        "0.700 +- 0.100 |"
+    )
+    assert rows[3].startswith("| floor: mean image | 32 | 14.00 +- 0.58 |")
+    assert rows[3].endswith("| - |")
+
+
+def test_report_says_how_and_what_failed(evaluation: Evaluation) -> None:
+    text = report(evaluation.to_json())
+    for said in ("3 held-out", "front view", "25 % of views", "40 training", "[29]", "| 180 |"):
+        assert said in text
+
+
+def test_table_is_replaced_in_place(evaluation: Evaluation) -> None:
+    document = f"# Title\n\n{BEGIN}\nold numbers\n{END}\n\nmore\n"
+    once = insert_table(document, evaluation.to_json())
+    assert "old numbers" not in once
+    assert once.startswith("# Title")
+    assert once.endswith("\n\nmore\n")
+    assert insert_table(once, evaluation.to_json()) == once
+    with pytest.raises(UsageError, match="add both"):
+        insert_table("# Title\n", evaluation.to_json())
+
+
+def test_sheet_shows_every_row(tmp_path) -> None:
+    portrait = np.full((20, 20, 3), 90, np.uint8)
+    rows = {
+        "truth": np.zeros((4, 32, 32, 3), np.uint8),
+        "views": np.full((4, 16, 16, 3), 128, np.uint8),
+    }
+    picture = np.asarray(sheet([("identity 9", portrait, rows)], thumb_px=24))
+    assert picture.shape == (22 + 2 * 24, 130 + 5 * 24, 3)
+    assert (picture[30, 130 + 12] == 90).all()
+    assert (picture[30, 130 + 24 :] == 0).all()
+    assert (picture[60, 130 + 24 :] == 128).all()
+    assert (picture[60, 130 + 12] == 255).all()

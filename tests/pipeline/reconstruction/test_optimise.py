@@ -1,0 +1,167 @@
+"""Fitting Gaussians to views, and the portrait's camera to the Gaussians."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from painted_ball import SIZE_PX, Ball
+
+from pipeline.cameras import Cameras, look_at_origin
+from pipeline.gaussians import Gaussians
+from pipeline.reconstruction.carving import gaussians_from_views
+from pipeline.reconstruction.images import rgba_tensor
+from pipeline.reconstruction.losses import dssim, psnr
+from pipeline.reconstruction.optimise import (
+    OptimiseOptions,
+    default_confidence,
+    optimise_gaussians,
+)
+from pipeline.reconstruction.photo_camera import PhotoCamera, locate_photo
+from pipeline.reconstruction.scores import avatar_scores
+from pipeline.rendering import render_u8
+
+SHORT = OptimiseOptions(steps=24)
+
+
+@pytest.fixture(scope="module")
+def start(ball: Ball) -> Gaussians:
+    return gaussians_from_views(ball.views, ball.cameras, count=3000)
+
+
+def _psnr(gaussians: Gaussians, ball: Ball, cameras: Cameras) -> float:
+    shown = render_u8(gaussians, cameras, SIZE_PX) / 255.0
+    wanted = render_u8(ball.gaussians, cameras, SIZE_PX) / 255.0
+    return float(-10 * np.log10(((shown - wanted) ** 2).mean()))
+
+
+def _angle_deg(a: Cameras, b: Cameras) -> float:
+    x, y = a.cam_to_world[0, :3, 3], b.cam_to_world[0, :3, 3]
+    return float(np.degrees(np.arccos(x @ y / np.linalg.norm(x) / np.linalg.norm(y))))
+
+
+def test_fitting_improves_views_seen_and_unseen(ball: Ball, start: Gaussians) -> None:
+    fitted = optimise_gaussians(start, ball.views, ball.cameras, options=SHORT)
+    unseen = look_at_origin([20.0, 110.0, 200.0], [15.0, -10.0, 5.0])
+    assert _psnr(fitted.gaussians, ball, ball.cameras) > _psnr(start, ball, ball.cameras) + 2
+    assert _psnr(fitted.gaussians, ball, unseen) > _psnr(start, ball, unseen) + 1
+    assert fitted.portrait_camera is None
+
+
+def test_the_portrait_teaches_what_the_views_do_not_show(ball: Ball, start: Gaussians) -> None:
+    """A green cheek is in the portrait only."""
+    estimate = look_at_origin(10, 5)
+    portrait = ball.rgba(estimate)[0]
+    portrait[44:56, 54:70, :3] = [30, 220, 30]
+    options = OptimiseOptions(steps=40, coarse=0)
+    fitted = optimise_gaussians(
+        start, ball.views, ball.cameras, portrait=portrait, portrait_camera=estimate,
+        options=options,
+    )  # fmt: skip
+    assert fitted.portrait_camera is not None
+    before, after = (
+        render_u8(one, fitted.portrait_camera, SIZE_PX)[0, 47:53, 57:67].reshape(-1, 3).mean(0)
+        for one in (start, fitted.gaussians)
+    )
+    assert after[1] - after[0] > before[1] - before[0] + 25
+
+
+def test_what_the_portrait_shows_beside_the_head_is_left_out(ball: Ball, start: Gaussians) -> None:
+    """A dark bar by the border, as a hand or a shoulder would be, leaves no speck."""
+    estimate = look_at_origin(0, 0)
+    portrait = ball.rgba(estimate)[0]
+    portrait[:, :10] = [40, 40, 40, 255]
+    fitted = optimise_gaussians(
+        start, ball.views, ball.cameras, portrait=portrait, portrait_camera=estimate,
+        options=OptimiseOptions(steps=12, coarse=0, means_rate=5e-2),
+    )  # fmt: skip
+    assert fitted.portrait_camera is not None
+    shown = render_u8(fitted.gaussians, fitted.portrait_camera, SIZE_PX)[0]
+    assert shown[:, :10].min() > 200
+
+
+def test_same_seed_same_bytes_with_any_threads(ball: Ball, start: Gaussians) -> None:
+    options = OptimiseOptions(steps=4)
+    estimate = look_at_origin(0, 0)
+    first, second, other = (
+        optimise_gaussians(
+            start, ball.views, ball.cameras, portrait=ball.rgba(estimate)[0],
+            portrait_camera=estimate, options=options, seed=seed, threads=threads,
+        ).gaussians.to_array()
+        for seed, threads in ((1, 1), (1, 3), (2, 1))
+    )  # fmt: skip
+    assert first.tobytes() == second.tobytes()
+    assert first.tobytes() != other.tobytes()
+
+
+def test_time_budget_and_plateau_end_the_fit(ball: Ball, start: Gaussians) -> None:
+    late = optimise_gaussians(
+        start, ball.views, ball.cameras, options=OptimiseOptions(time_budget_s=0)
+    )
+    assert len(late.losses) == 1
+    still = OptimiseOptions(
+        steps=60, patience=5, coarse=0, means_rate=0, quats_rate=0, scales_rate=0,
+        opacities_rate=0, colors_rate=0, views_per_step=8,
+    )  # fmt: skip
+    ended = optimise_gaussians(start, ball.views, ball.cameras, options=still)
+    assert 10 <= len(ended.losses) < 40
+
+
+def test_transparent_gaussians_are_left_out(ball: Ball, start: Gaussians) -> None:
+    clear = Gaussians.from_array(np.concatenate([start.to_array(), start.to_array()[:50]]))
+    clear.opacities[-50:] = 0.003
+    options = OptimiseOptions(steps=1)
+    fitted = optimise_gaussians(clear, ball.views, ball.cameras, options=options)
+    assert len(fitted.gaussians) == len(start)
+
+
+@pytest.mark.parametrize("off_deg", [(8.0, 0.0), (-6.0, 5.0)])
+def test_a_wrong_portrait_camera_is_corrected(ball: Ball, off_deg: tuple[float, float]) -> None:
+    true = look_at_origin(15, 5)
+    camera = PhotoCamera(look_at_origin(15 + off_deg[0], 5 + off_deg[1]))
+    before = _angle_deg(camera.cameras(), true)
+    locate_photo(rgba_tensor(ball.rgba(true))[0], ball.gaussians, camera)
+    assert _angle_deg(camera.cameras(), true) < 0.5 * before
+
+
+def test_portrait_and_camera_come_together(ball: Ball, start: Gaussians) -> None:
+    with pytest.raises(ValueError, match="together or not at all"):
+        optimise_gaussians(start, ball.views, ball.cameras, portrait=np.zeros((8, 8, 4), np.uint8))
+
+
+def test_the_face_is_trusted_most(ball: Ball) -> None:
+    confidence = default_confidence(ball.cameras)
+    assert confidence[0] == confidence.max() == 1
+    assert confidence[4] == confidence.min() == 0.5
+
+
+def test_scores_tell_a_good_avatar_from_a_bad_one(ball: Ball) -> None:
+    good = avatar_scores(ball.gaussians, ball.views, ball.cameras)
+    assert good["cross_view_psnr"] > 40
+    assert good["mask_iou"] > 0.97
+    assert good["floaters"] == 0
+    array = ball.gaussians.to_array()
+    array[:460, 0] += 0.5
+    bad = avatar_scores(Gaussians.from_array(array), ball.views, ball.cameras)
+    assert bad["cross_view_psnr"] < 25
+    assert bad["mask_iou"] < 0.9
+    assert bad["floaters"] == pytest.approx(0.08, abs=0.02)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**20), st.floats(0.01, 0.5))
+def test_dssim_is_zero_for_equals_and_grows_with_noise(seed: int, amount: float) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    image = torch.rand(2, 3, 24, 24, generator=generator)
+    noise = torch.randn(2, 3, 24, 24, generator=generator)
+    some = dssim(image, image + amount * noise)
+    more = dssim(image, image + 3 * amount * noise)
+    assert dssim(image, image).abs().max() < 1e-5
+    assert (some > 0).all()
+    assert (some < more).all()
+    assert (more <= 1).all()
+
+
+def test_psnr_of_a_known_error() -> None:
+    image = torch.zeros(2, 3, 4, 4)
+    assert psnr(image, image + 0.1).tolist() == pytest.approx([20, 20], abs=1e-4)

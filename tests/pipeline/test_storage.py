@@ -1,0 +1,78 @@
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import ImageTooLarge, UnreadableSource, UsageError
+from pipeline.storage import PARTIAL, locate, publishing, remove_stale
+
+
+def test_local_files_are_read_and_written_whole(tmp_path: Path) -> None:
+    place = locate(str(tmp_path)).child("a", "b.bin")
+    assert not place.exists()
+    place.write(b"12345")
+    assert place.exists()
+    assert place.read() == place.read(limit_bytes=5) == b"12345"
+    assert os.listdir(tmp_path / "a") == ["b.bin"]
+    with pytest.raises(ImageTooLarge, match="more than 4 bytes"):
+        place.read(limit_bytes=4)
+
+
+def test_compressed_names_are_read_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "x.gz").write_bytes(b"not gzip")
+    assert locate(str(tmp_path / "x.gz")).read() == b"not gzip"
+
+
+def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for name, text in (("none", "does not exist"), ("pipe", "is not a regular file")):
+        with pytest.raises(UnreadableSource, match=text):
+            locate(str(tmp_path / name)).read()
+
+
+def test_addresses_become_paths_and_uris(tmp_path: Path) -> None:
+    assert locate(f"file://{tmp_path}/a b").path == f"{tmp_path}/a b"
+    assert locate(str(tmp_path)).is_local
+    memory = locate("memory://folder/x")
+    assert not memory.is_local
+    assert memory.uri == "memory://folder/x"
+    with pytest.raises(UsageError, match="nonsense"):
+        locate("nonsense://x")
+    with pytest.raises(UsageError, match="'colour' is unknown"):
+        locate("s3://bucket/x?colour=red")
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    root = locate(str(tmp_path))
+    with pytest.raises(FileNotFoundError), publishing(root, "abc", last="z.json") as folder:
+        (folder / "missing" / "a").write_bytes(b"1")
+    assert not (tmp_path / "abc").exists()
+    with publishing(root, "abc", last="z.json") as folder:
+        (folder / "a").write_bytes(b"1")
+        (folder / "z.json").write_bytes(b"{}")
+        assert not (tmp_path / "abc").exists()
+    assert sorted(os.listdir(tmp_path / "abc")) == ["a", "z.json"]
+
+
+def test_a_complete_folder_is_kept_and_an_incomplete_one_replaced(tmp_path: Path) -> None:
+    root = locate(str(tmp_path))
+    (tmp_path / "abc").mkdir()
+    (tmp_path / "abc" / "half").write_bytes(b"?")
+    for content in ("first", "second"):
+        with publishing(root, "abc", last="z.json") as folder:
+            (folder / "z.json").write_text(json.dumps(content))
+    assert os.listdir(tmp_path / "abc") == ["z.json"]
+    assert json.loads((tmp_path / "abc" / "z.json").read_text()) == "first"
+    assert os.listdir(tmp_path / PARTIAL) == []
+
+
+def test_what_killed_runs_left_is_removed_when_it_is_old(tmp_path: Path) -> None:
+    for name in ("old", "new"):
+        (tmp_path / PARTIAL / name).mkdir(parents=True)
+    os.utime(tmp_path / PARTIAL / "old", (0, 0))
+    remove_stale(locate(str(tmp_path)))
+    assert os.listdir(tmp_path / PARTIAL) == ["new"]
+    os.utime(tmp_path / PARTIAL / "new", (0, 0))
+    remove_stale(locate(str(tmp_path)))
+    assert os.listdir(tmp_path) == []

@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+import torch
+from tiny_diffusion import tiny_vae
+
+from pipeline.diffusion.edm import PAPER_MIX, PURE_NOISE
+from pipeline.diffusion.loading import load_pipeline
+from pipeline.training.diffusion import DiffusionConfig, DiffusionPart, imitate_lowres, portraits_of
+from pipeline.training.subjects import Subjects
+
+SIZE_PX = 32
+
+
+def subjects(count: int) -> Subjects:
+    """Coloured discs: the colour is the subject, the size is the view."""
+    rng = np.random.default_rng(0)
+    line = np.linspace(-1, 1, SIZE_PX)
+    radius = np.hypot(*np.meshgrid(line, line))
+    colors = rng.integers(0, 200, (count, 1, 1, 1, 3))
+    sizes = np.linspace(0.4, 0.8, 8)[None, :, None, None]
+    discs = np.where((radius < sizes)[..., None], colors, 255).astype(np.uint8)
+    identity = rng.normal(size=(count, 9, 512)).astype(np.float32)
+    return Subjects(
+        orbit=discs,
+        portraits=np.concatenate([discs, discs[:, :1]], 1),
+        identity=identity / np.linalg.norm(identity, axis=-1, keepdims=True),
+        azimuth_deg=np.zeros((count, 9), np.float32),
+        elevation_deg=np.zeros((count, 9), np.float32),
+    )
+
+
+def part(mix=PURE_NOISE) -> DiffusionPart:
+    config = DiffusionConfig(
+        size_px=SIZE_PX, channels=(32, 64), heads=(1, 2), mix=mix, batch_views=16
+    )
+    return DiffusionPart(subjects(4), subjects(2), tiny_vae(), config)
+
+
+@pytest.fixture(scope="module")
+def lowres() -> DiffusionPart:
+    return part()
+
+
+def test_same_step_same_batch_and_another_step_another(lowres):
+    first, again, other = lowres.batch(0, 3), lowres.batch(0, 3), lowres.batch(0, 4)
+    assert torch.equal(first.views, again.views)
+    assert not torch.equal(first.views, other.views)
+
+
+def test_every_eighth_batch_holds_full_orbits(lowres):
+    assert [lowres.batch(0, step).views.shape[:2] for step in (6, 7)] == [(4, 4), (2, 8)]
+
+
+def test_a_view_keeps_its_azimuth(lowres):
+    batch = lowres.batch(0, 0)
+    for subject in range(len(batch.views)):
+        indices = (batch.azimuth_deg[subject] / 45).long()
+        assert any(
+            torch.equal(batch.views[subject], orbit[indices]) for orbit in lowres.view_latents
+        )
+
+
+@pytest.mark.parametrize("mix", [PURE_NOISE, PAPER_MIX])
+def test_it_learns_and_what_it_exports_is_what_it_learnt(tmp_path, mix):
+    stage = part(mix)
+    torch.manual_seed(0)
+    model = stage.build_model()
+    optimizer = torch.optim.AdamW(model.parameters(), 2e-3)
+    losses = []
+    for step in range(24):
+        torch.manual_seed(step % 2)
+        terms = stage.loss(model, stage.batch(0, step % 2))
+        optimizer.zero_grad()
+        terms["loss"].backward()
+        optimizer.step()
+        losses.append(float(terms["loss"].detach()))
+    assert np.mean(losses[-4:]) < 0.7 * np.mean(losses[:4])
+    scores = stage.evaluate(model.eval())
+    assert all(np.isfinite(value) for value in scores.values())
+
+    stage.export(model, tmp_path / "stage")
+    stage.vae.save_pretrained(tmp_path / "vae")
+    (tmp_path / "stage").rename(tmp_path / ("highres" if mix.lowres_weight else "lowres"))
+    loaded = load_pipeline(tmp_path, "highres" if mix.lowres_weight else "lowres", "cpu")
+    portraits = portraits_of(stage.held_out, np.array([0]), np.array([0]))
+    expected = stage.pipeline(model.float()).encode_conditions(portraits)
+    torch.testing.assert_close(loaded.encode_conditions(portraits).tokens, expected.tokens)
+    assert loaded.config.lowres_weight == mix.lowres_weight
+
+
+def test_imitated_low_resolution_is_repeatable_and_softer_than_the_views():
+    orbit = subjects(3).orbit
+    imitated = imitate_lowres(orbit, SIZE_PX // 2)
+    assert np.array_equal(imitated, imitate_lowres(orbit, SIZE_PX // 2))
+    edges = np.abs(np.diff(orbit.astype(int), axis=3)).max()
+    assert np.abs(np.diff(imitated.astype(int), axis=3)).max() < edges
+    assert 2 < np.abs(imitated.astype(int) - orbit).mean() < 40
