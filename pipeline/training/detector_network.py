@@ -12,6 +12,8 @@ STRIDES = (8, 16, 32)
 ANCHOR_UNITS = (2.0, 4.0)
 """Side of the two anchors of a cell, in strides: 16 and 32 px at stride 8, up to 128 and 256."""
 
+_NORM_GROUPS = 8
+
 
 class Predictions(NamedTuple):
     """Per anchor, all levels concatenated; anchors run over level, row, column, anchor.
@@ -45,7 +47,7 @@ class FaceDetector(nn.Module):
         self.level32 = nn.Sequential(*down(wide, wide), Residual(wide))
         self.lateral = nn.ModuleList([nn.Conv2d(c, head, 1) for c in (width, wide, wide)])
         self.smooth = nn.ModuleList([conv(head, head) for _ in STRIDES])
-        self.tower = nn.Sequential(conv(head, head), conv(head, head))
+        self.tower = nn.Sequential(*(_head_layer(head) for _ in range(2)))
         self.predict = nn.Conv2d(head, len(ANCHOR_UNITS) * 15, 3, padding=1)
         self.register_buffer("units", torch.tensor(ANCHOR_UNITS)[:, None], persistent=False)
         self.units: Tensor
@@ -89,3 +91,9 @@ class ScrfdOutputs(nn.Module):
         """Scores of the three strides, then their boxes, then their landmarks."""
         logits, boxes, landmarks = zip(*self.detector.levels(images), strict=True)
         return (*(x.sigmoid() for x in logits), *boxes, *landmarks)
+
+
+def _head_layer(channels: int) -> nn.Sequential:
+    """A 3x3 convolution whose norm keeps no statistics: the levels that share it differ in them."""
+    convolution = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+    return nn.Sequential(convolution, nn.GroupNorm(_NORM_GROUPS, channels), nn.ReLU())

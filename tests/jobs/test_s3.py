@@ -79,6 +79,25 @@ def test_photos_and_avatars_in_a_bucket(
     assert local.read_bytes() == root.child(rows[1]["id"], "avatar.ply").read()
 
 
+@pytest.mark.timeout(600)  # starting Ray takes long on a busy machine
+def test_ray_reads_from_and_writes_to_a_bucket(bucket: str, tmp_path: Path) -> None:
+    for i in range(3):
+        data = photo(tmp_path / "p.png", i).read_bytes()
+        locate(f"{bucket}/album/{i}.png").write(data)
+    program = [sys.executable, str(toy_avatars.__file__), "generate"]
+    command = [*program, f"{bucket}/album", f"{bucket}/heads", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["totals"]["ok"] == 3
+    root = locate(f"{bucket}/heads")
+    rows = manifest.read_manifest(root)
+    assert all(root.child(row["id"], name).exists() for row in rows for name in FILES)
+    here = tmp_path / "here"
+    assert main(["make", f"{bucket}/album/2.png", "-o", str(here)]) == 0
+    local = here / rows[2]["id"] / "avatar.ply"
+    assert local.read_bytes() == root.child(rows[2]["id"], "avatar.ply").read()
+
+
 def test_what_is_not_there_is_named(bucket: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["make", f"{bucket}/nothing", "-o", f"{bucket}/out"]) == 2
     assert "no photos in s3://photos/nothing" in capsys.readouterr().err
