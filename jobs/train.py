@@ -16,20 +16,37 @@ CHECKPOINTS = "training"
 
 
 @dataclass(frozen=True, kw_only=True)
+class Source:
+    """What a part is made from.
+
+    Attributes:
+        data: folder of the dataset.
+        model: the model folder made so far.
+        start_from: model folder whose weights come first, or None.
+    """
+
+    data: Path
+    model: Path
+    start_from: Path | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """How a part of the embedded model is trained unless told otherwise.
 
     Attributes:
         folder: subfolder of the model folder that the part fills.
-        make: builds the part from the dataset's folder and the model folder made so far.
+        make: builds the part.
         steps: optimiser steps.
         learning_rate: peak.
+        can_start_from: whether it can begin with another model's weights.
     """
 
     folder: str
-    make: Callable[[Path, Path], Part]
+    make: Callable[[Source], Part]
     steps: int
     learning_rate: float
+    can_start_from: bool = False
 
 
 def _views(data: Path) -> "tuple[HeadViews, HeadViews]":
@@ -39,52 +56,52 @@ def _views(data: Path) -> "tuple[HeadViews, HeadViews]":
     return train_views, test_views
 
 
-def _autoencoder(data: Path, model: Path) -> Part:
+def _autoencoder(source: Source) -> Part:
     from pipeline.training.autoencoder import AutoencoderPart
 
-    return AutoencoderPart(data)
+    return AutoencoderPart(source.data)
 
 
-def _detector(data: Path, model: Path) -> Part:
+def _detector(source: Source) -> Part:
     from pipeline.training.detector import DetectorPart
 
-    return DetectorPart(*_views(data))
+    return DetectorPart(*_views(source.data))
 
 
-def _identity(data: Path, model: Path) -> Part:
+def _identity(source: Source) -> Part:
     from pipeline.training.identity import IdentityPart
 
-    return IdentityPart(*_views(data))
+    return IdentityPart(*_views(source.data))
 
 
-def _evaluator(data: Path, model: Path) -> Part:
+def _evaluator(source: Source) -> Part:
     from pipeline.training.identity import IdentityPart
 
-    return IdentityPart(*_views(data), width=24)
+    return IdentityPart(*_views(source.data), width=24)
 
 
-def _matting(data: Path, model: Path) -> Part:
+def _matting(source: Source) -> Part:
     from pipeline.training.matting import MattingPart
 
-    return MattingPart(*_views(data))
+    return MattingPart(*_views(source.data))
 
 
-def _lowres(data: Path, model: Path) -> Part:
+def _lowres(source: Source) -> Part:
     from pipeline.training.stages import lowres_part
 
-    return lowres_part(data, model)
+    return lowres_part(source.data, source.model, source.start_from)
 
 
-def _highres(data: Path, model: Path) -> Part:
+def _highres(source: Source) -> Part:
     from pipeline.training.stages import highres_part
 
-    return highres_part(data, model)
+    return highres_part(source.data, source.model, source.start_from)
 
 
-def _gaussians(data: Path, model: Path) -> Part:
+def _gaussians(source: Source) -> Part:
     from pipeline.training.gaussians import gaussian_part
 
-    return gaussian_part(data)
+    return gaussian_part(source.data)
 
 
 RECIPES: dict[str, Recipe] = {
@@ -93,8 +110,12 @@ RECIPES: dict[str, Recipe] = {
     "evaluator": Recipe(folder="evaluator", make=_evaluator, steps=3_000, learning_rate=2e-3),
     "matting": Recipe(folder="matting", make=_matting, steps=3_000, learning_rate=2e-3),
     "autoencoder": Recipe(folder="vae", make=_autoencoder, steps=20_000, learning_rate=1e-3),
-    "lowres": Recipe(folder="lowres", make=_lowres, steps=60_000, learning_rate=8e-4),
-    "highres": Recipe(folder="highres", make=_highres, steps=40_000, learning_rate=8e-4),
+    "lowres": Recipe(
+        folder="lowres", make=_lowres, steps=60_000, learning_rate=8e-4, can_start_from=True
+    ),
+    "highres": Recipe(
+        folder="highres", make=_highres, steps=40_000, learning_rate=8e-4, can_start_from=True
+    ),
     "gaussians": Recipe(folder="reconstructor", make=_gaussians, steps=20_000, learning_rate=4e-4),
 }
 
@@ -109,6 +130,7 @@ def run(
     learning_rate: float | None = None,
     seed: int = 0,
     threads: int = 0,
+    start_from: Path | None = None,
 ) -> dict[str, float]:
     """Train one part on a dataset of digital humans, going on where an earlier run stopped.
 
@@ -122,12 +144,13 @@ def run(
         learning_rate: peak; None takes the recipe's.
         seed: of weights and batches.
         threads: torch threads; 0 leaves torch's choice.
+        start_from: model folder whose weights the diffusion stages may begin with.
 
     Returns:
         The final evaluation.
 
     Raises:
-        UsageError: there is no such part.
+        UsageError: there is no such part, or it cannot start from another model.
     """
     from pipeline.devices import bf16_is_fast
     from pipeline.model_config import INDEX, ModelConfig
@@ -135,6 +158,9 @@ def run(
     if part not in RECIPES:
         raise UsageError(f"there is no part {part!r}; the parts are {', '.join(RECIPES)}")
     recipe = RECIPES[part]
+    if start_from is not None and not recipe.can_start_from:
+        able = ", ".join(name for name, one in RECIPES.items() if one.can_start_from)
+        raise UsageError(f"{part} cannot start from another model's weights; {able} can")
     options = TrainOptions(
         steps=steps or recipe.steps,
         minutes=minutes,
@@ -145,5 +171,5 @@ def run(
     )
     if not (out / INDEX).exists():
         ModelConfig().save(out)
-    made = recipe.make(data, out)
+    made = recipe.make(Source(data=data, model=out, start_from=start_from))
     return train(made, out / CHECKPOINTS / part, options, out / recipe.folder)

@@ -22,6 +22,7 @@ class TrainVerbOptions:
         steps: optimiser steps; without it, the part's own number.
         minutes: upper bound on the training time.
         learning_rate: peak; without it, the part's own.
+        start_from: model folder whose weights come first, for the diffusion stages.
         seed: of weights and batches.
         threads: torch threads; 0 leaves torch's choice.
         json: print the final evaluation as one JSON object.
@@ -33,6 +34,7 @@ class TrainVerbOptions:
     steps: int | None = None
     minutes: float | None = None
     learning_rate: float | None = None
+    start_from: Path | None = None
     seed: int = 0
     threads: int = 0
     json: bool = False
@@ -55,6 +57,7 @@ def train(options: TrainVerbOptions) -> int:
         learning_rate=options.learning_rate,
         seed=options.seed,
         threads=options.threads,
+        start_from=options.start_from,
     )
     if options.json:
         print(json_module.dumps(scores))

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from pipeline.cameras import orbit_azimuths_deg
 from pipeline.diffusion.conditions import Conditions, IdentityProjection, encode_tokens
 from pipeline.diffusion.edm import PAPER_MIX, PURE_NOISE, NoiseMix, draw_sigma, precondition
 from pipeline.diffusion.latents import Autoencoder, encode
+from pipeline.diffusion.loading import load_pipeline
 from pipeline.diffusion.pipeline import (
     HighResPipeline,
     LowResPipeline,
@@ -23,6 +25,7 @@ from pipeline.diffusion.pipeline import (
     enlarge,
 )
 from pipeline.diffusion.unet import OrbitUNet
+from pipeline.errors import UsageError
 from pipeline.images import Bytes, to_bytes, to_signed
 from pipeline.training.subjects import Subjects
 
@@ -124,12 +127,19 @@ class DiffusionPart:
         held_out: digital humans to be judged on.
         vae: trained autoencoder.
         config: sizes and noise.
+        start_from: model folder whose weights of this stage are the first ones; None starts anew.
     """
 
     def __init__(
-        self, train: Subjects, held_out: Subjects, vae: Autoencoder, config: DiffusionConfig
+        self,
+        train: Subjects,
+        held_out: Subjects,
+        vae: Autoencoder,
+        config: DiffusionConfig,
+        start_from: Path | None = None,
     ) -> None:
         self.config, self.vae, self.subjects, self.held_out = config, vae, train, held_out
+        self.start_from = start_from
         self.azimuths_deg = torch.from_numpy(orbit_azimuths_deg(train.orbit.shape[1]))
         self.view_latents = _encode_all(vae, train.orbit)
         self.portrait_latents = _encode_all(vae, train.portraits)
@@ -138,8 +148,20 @@ class DiffusionPart:
             self.lowres_latents = _encode_all(vae, imitate_lowres(train.orbit, config.size_px // 2))
 
     def build_model(self) -> DiffusionNetworks:
-        """The U-Net, the identity projection and the image encoder, fresh."""
-        return DiffusionNetworks(self.config, self.view_latents.shape[2])
+        """The U-Net, the identity projection and the image encoder.
+
+        Raises:
+            ModelNotFound: the model to start from lacks the stage.
+            UsageError: its stage has other sizes.
+        """
+        model = DiffusionNetworks(self.config, self.view_latents.shape[2])
+        if self.start_from is not None:
+            stage: Literal["lowres", "highres"] = (
+                "highres" if self.config.mix.lowres_weight else "lowres"
+            )
+            trained = load_pipeline(self.start_from, stage, "cpu", self.vae)
+            _copy_weights(trained, model, self.start_from / stage)
+        return model
 
     def batch(self, seed: int, step: int) -> Batch:
         """Subjects with a few views each; every eighth batch holds fewer subjects' full orbits."""
@@ -223,6 +245,17 @@ class DiffusionPart:
             noise_weight=self.config.mix.noise_weight,
             lowres_weight=self.config.mix.lowres_weight,
         )
+
+
+def _copy_weights(trained: OrbitPipeline, model: DiffusionNetworks, source: Path) -> None:
+    for name, network in model.named_children():
+        try:
+            network.load_state_dict(getattr(trained, name).state_dict())
+        except RuntimeError as error:
+            first = str(error).splitlines()[1].strip()
+            raise UsageError(
+                f"{source / name} has other sizes than the {name} in training: {first}"
+            ) from None
 
 
 def portraits_of(

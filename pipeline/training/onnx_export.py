@@ -92,4 +92,4 @@ def _store_in_half_precision(path: Path) -> None:
 def _is_large(tensor: Any) -> bool:
     import onnx
 
-    return tensor.data_type == onnx.TensorProto.FLOAT and np.prod(tensor.dims) >= _LARGE
+    return bool(tensor.data_type == onnx.TensorProto.FLOAT and np.prod(tensor.dims) >= _LARGE)

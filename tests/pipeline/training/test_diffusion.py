@@ -5,6 +5,7 @@ from tiny_diffusion import tiny_vae
 
 from pipeline.diffusion.edm import PAPER_MIX, PURE_NOISE
 from pipeline.diffusion.loading import load_pipeline
+from pipeline.errors import UsageError
 from pipeline.training.diffusion import DiffusionConfig, DiffusionPart, imitate_lowres, portraits_of
 from pipeline.training.subjects import Subjects
 
@@ -29,11 +30,11 @@ def subjects(count: int) -> Subjects:
     )
 
 
-def part(mix=PURE_NOISE) -> DiffusionPart:
+def part(mix=PURE_NOISE, channels=(32, 64), start_from=None) -> DiffusionPart:
     config = DiffusionConfig(
-        size_px=SIZE_PX, channels=(32, 64), heads=(1, 2), mix=mix, batch_views=16
+        size_px=SIZE_PX, channels=channels, heads=(1, 2), mix=mix, batch_views=16
     )
-    return DiffusionPart(subjects(4), subjects(2), tiny_vae(), config)
+    return DiffusionPart(subjects(4), subjects(2), tiny_vae(), config, start_from)
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +87,20 @@ def test_it_learns_and_what_it_exports_is_what_it_learnt(tmp_path, mix):
     expected = stage.pipeline(model.float()).encode_conditions(portraits)
     torch.testing.assert_close(loaded.encode_conditions(portraits).tokens, expected.tokens)
     assert loaded.config.lowres_weight == mix.lowres_weight
+
+
+@pytest.mark.parametrize(("mix", "folder"), [(PURE_NOISE, "lowres"), (PAPER_MIX, "highres")])
+def test_training_starts_from_another_models_weights(tmp_path, mix, folder):
+    torch.manual_seed(0)
+    first = part(mix).build_model()
+    part(mix).export(first, tmp_path / folder)
+    part(mix).vae.save_pretrained(tmp_path / "vae")
+    torch.manual_seed(1)
+    second = part(mix, start_from=tmp_path).build_model()
+    for name, weight in second.state_dict().items():
+        assert torch.equal(weight, first.state_dict()[name].to(weight.dtype)), name
+    with pytest.raises(UsageError, match="other sizes than the unet in training: "):
+        part(mix, channels=(32, 32), start_from=tmp_path).build_model()
 
 
 def test_imitated_low_resolution_is_repeatable_and_softer_than_the_views():
