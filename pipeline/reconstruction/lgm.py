@@ -51,9 +51,9 @@ _PRESETS: dict[str, dict[str, Any]] = {
     },
     "embedded": {
         "input_px": 128,
-        "down_channels": (32, 64, 96, 128),
+        "down_channels": (32, 64, 64, 96),
         "down_attention": (False, False, False, True),
-        "up_channels": (128, 96, 64),
+        "up_channels": (96, 64, 64),
         "up_attention": (True, False, False),
         "heads": 8,
         "positions": "ray",
