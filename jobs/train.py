@@ -86,6 +86,12 @@ def _matting(source: Source) -> Part:
     return MattingPart(*_views(source.data))
 
 
+def _image_encoder(source: Source) -> Part:
+    from pipeline.training.stages import image_encoder_part
+
+    return image_encoder_part(source.data, source.model)
+
+
 def _lowres(source: Source) -> Part:
     from pipeline.training.stages import lowres_part
 
@@ -110,6 +116,9 @@ RECIPES: dict[str, Recipe] = {
     "evaluator": Recipe(folder="evaluator", make=_evaluator, steps=3_000, learning_rate=2e-3),
     "matting": Recipe(folder="matting", make=_matting, steps=3_000, learning_rate=2e-3),
     "autoencoder": Recipe(folder="vae", make=_autoencoder, steps=20_000, learning_rate=1e-3),
+    "image_encoder": Recipe(
+        folder="image_encoder", make=_image_encoder, steps=2_000, learning_rate=1e-3
+    ),
     "lowres": Recipe(
         folder="lowres", make=_lowres, steps=60_000, learning_rate=8e-4, can_start_from=True
     ),

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+from transformers import CLIPVisionModelWithProjection
 
 from pipeline.cameras import orbit_azimuths_deg
 from pipeline.diffusion.conditions import Conditions, IdentityProjection, encode_tokens
 from pipeline.diffusion.edm import PAPER_MIX, PURE_NOISE, NoiseMix, draw_sigma, precondition
-from pipeline.diffusion.latents import Autoencoder, encode
+from pipeline.diffusion.latents import Autoencoder
 from pipeline.diffusion.loading import load_pipeline
 from pipeline.diffusion.pipeline import (
     HighResPipeline,
@@ -26,10 +26,10 @@ from pipeline.diffusion.pipeline import (
 )
 from pipeline.diffusion.unet import OrbitUNet
 from pipeline.errors import UsageError
-from pipeline.images import Bytes, to_bytes, to_signed
-from pipeline.training.subjects import Subjects
+from pipeline.images import to_bytes, to_signed
+from pipeline.training.image_encoder import TOKEN_DIM, new_image_encoder
+from pipeline.training.subjects import Subjects, encode_all
 
-TOKEN_DIM = 256
 _DROP = 0.1
 
 
@@ -100,17 +100,7 @@ class DiffusionNetworks(nn.Module):
             projection_class_embeddings_input_dim=3 * 64,
         )
         self.identity_projection = IdentityProjection(512, TOKEN_DIM)
-        self.image_encoder = CLIPVisionModelWithProjection(
-            CLIPVisionConfig(
-                hidden_size=160,
-                intermediate_size=480,
-                projection_dim=TOKEN_DIM,
-                num_hidden_layers=3,
-                num_attention_heads=4,
-                image_size=64,
-                patch_size=8,
-            )
-        )
+        self.image_encoder = new_image_encoder()
 
     def tokens(self, portraits: Portraits) -> Tensor:
         """The condition tokens, [B, 2, TOKEN_DIM]."""
@@ -128,6 +118,7 @@ class DiffusionPart:
         vae: trained autoencoder.
         config: sizes and noise.
         start_from: model folder whose weights of this stage are the first ones; None starts anew.
+        image_encoder: folder of a trained image encoder, which outranks that of ``start_from``.
     """
 
     def __init__(
@@ -137,15 +128,16 @@ class DiffusionPart:
         vae: Autoencoder,
         config: DiffusionConfig,
         start_from: Path | None = None,
+        image_encoder: Path | None = None,
     ) -> None:
         self.config, self.vae, self.subjects, self.held_out = config, vae, train, held_out
-        self.start_from = start_from
+        self.start_from, self.image_encoder = start_from, image_encoder
         self.azimuths_deg = torch.from_numpy(orbit_azimuths_deg(train.orbit.shape[1]))
-        self.view_latents = _encode_all(vae, train.orbit)
-        self.portrait_latents = _encode_all(vae, train.portraits)
+        self.view_latents = encode_all(vae, train.orbit)
+        self.portrait_latents = encode_all(vae, train.portraits)
         self.lowres_latents: Tensor | None = None
         if config.mix.lowres_weight:
-            self.lowres_latents = _encode_all(vae, imitate_lowres(train.orbit, config.size_px // 2))
+            self.lowres_latents = encode_all(vae, imitate_lowres(train.orbit, config.size_px // 2))
 
     def build_model(self) -> DiffusionNetworks:
         """The U-Net, the identity projection and the image encoder.
@@ -161,6 +153,10 @@ class DiffusionPart:
             )
             trained = load_pipeline(self.start_from, stage, "cpu", self.vae)
             _copy_weights(trained, model, self.start_from / stage)
+        if self.image_encoder is not None:
+            model.image_encoder = CLIPVisionModelWithProjection.from_pretrained(
+                self.image_encoder, torch_dtype=torch.float32
+            )
         return model
 
     def batch(self, seed: int, step: int) -> Batch:
@@ -321,9 +317,3 @@ def _keep(count: int) -> tuple[Tensor, Tensor]:
     """Which tokens [B, 2] and latents [B] of each subject are kept: all, some or none."""
     kept = (torch.rand(count, 3) > _DROP) & (torch.rand(count, 1) > _DROP)
     return kept[:, :2].float(), kept[:, 2].float()
-
-
-def _encode_all(vae: Autoencoder, images: Bytes) -> Tensor:
-    """Latents [S, V, C, h, w] of images [S, V, P, P, 3], one subject at a time."""
-    with torch.no_grad():
-        return torch.stack([encode(vae, to_signed(subject)).float() for subject in images])

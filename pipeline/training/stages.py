@@ -1,4 +1,4 @@
-"""Both diffusion stages from a dataset folder and the parts of the model trained before them."""
+"""The image encoder and both diffusion stages, from a dataset and the parts trained before them."""
 
 from pathlib import Path
 
@@ -6,9 +6,18 @@ from pipeline.diffusion.loading import load_vae
 from pipeline.digital_human.dataset import HeadDataset
 from pipeline.portrait.faces import FaceEmbedder
 from pipeline.training.diffusion import HIGHRES, LOWRES, DiffusionConfig, DiffusionPart
-from pipeline.training.subjects import load_subjects
+from pipeline.training.image_encoder import ImageEncoderPart
+from pipeline.training.subjects import Subjects, load_subjects
 
 HELD_OUT_SUBJECTS = 8
+IMAGE_ENCODER = "image_encoder"
+"""Subfolder of a model folder in the making with the encoder that both stages start from."""
+
+
+def image_encoder_part(data: Path, model: Path) -> ImageEncoderPart:
+    """The image encoder; ``model`` holds the autoencoder and the face pack."""
+    train, held_out = _subjects(data, model, LOWRES.size_px)
+    return ImageEncoderPart(train, held_out, load_vae(model))
 
 
 def lowres_part(data: Path, model: Path, start_from: Path | None = None) -> DiffusionPart:
@@ -24,9 +33,20 @@ def highres_part(data: Path, model: Path, start_from: Path | None = None) -> Dif
 def _part(
     data: Path, model: Path, config: DiffusionConfig, start_from: Path | None
 ) -> DiffusionPart:
-    embed = FaceEmbedder(model / "face").embed
-    train = load_subjects(HeadDataset(data, "train"), config.size_px, embed)
-    held_out = load_subjects(
-        HeadDataset(data, "test"), config.size_px, embed, copies=1, limit=HELD_OUT_SUBJECTS
+    encoder = model / IMAGE_ENCODER
+    return DiffusionPart(
+        *_subjects(data, model, config.size_px),
+        load_vae(model),
+        config,
+        start_from,
+        encoder if encoder.exists() else None,
     )
-    return DiffusionPart(train, held_out, load_vae(model), config, start_from)
+
+
+def _subjects(data: Path, model: Path, size_px: int) -> tuple[Subjects, Subjects]:
+    embed = FaceEmbedder(model / "face").embed
+    held_out = HeadDataset(data, "test")
+    return (
+        load_subjects(HeadDataset(data, "train"), size_px, embed),
+        load_subjects(held_out, size_px, embed, copies=1, limit=HELD_OUT_SUBJECTS),
+    )

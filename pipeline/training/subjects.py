@@ -6,10 +6,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
+from pipeline.diffusion.latents import Autoencoder, encode
 from pipeline.digital_human.dataset import HeadDataset
 from pipeline.digital_human.photo import augment_portrait
-from pipeline.images import Bytes, on_white, resize
+from pipeline.images import Bytes, on_white, resize, to_signed
 
 Floats = npt.NDArray[np.float32]
 
@@ -66,6 +69,12 @@ def load_subjects(
         rng = np.random.default_rng((seed, int(sequence)))
         rows.append((_orbit(loaded, size_px), *_portraits(loaded, size_px, embed, copies, rng)))
     return Subjects(*(np.stack(column) for column in zip(*rows, strict=True)))
+
+
+def encode_all(vae: Autoencoder, images: Bytes) -> Tensor:
+    """Latents [S, V, C, h, w] of images [S, V, P, P, 3], one subject at a time."""
+    with torch.no_grad():
+        return torch.stack([encode(vae, to_signed(subject)).float() for subject in images])
 
 
 def _orbit(loaded: Any, size_px: int) -> Bytes:

@@ -2,11 +2,14 @@ import numpy as np
 import pytest
 import torch
 from tiny_diffusion import tiny_vae
+from transformers import CLIPVisionModelWithProjection
 
+from pipeline.diffusion.conditions import clip_pixels
 from pipeline.diffusion.edm import PAPER_MIX, PURE_NOISE
 from pipeline.diffusion.loading import load_pipeline
 from pipeline.errors import UsageError
 from pipeline.training.diffusion import DiffusionConfig, DiffusionPart, imitate_lowres, portraits_of
+from pipeline.training.image_encoder import TOKEN_DIM, ImageEncoderPart
 from pipeline.training.subjects import Subjects
 
 SIZE_PX = 32
@@ -101,6 +104,36 @@ def test_training_starts_from_another_models_weights(tmp_path, mix, folder):
         assert torch.equal(weight, first.state_dict()[name].to(weight.dtype)), name
     with pytest.raises(UsageError, match="other sizes than the unet in training: "):
         part(mix, channels=(32, 32), start_from=tmp_path).build_model()
+
+
+def test_an_image_encoder_is_trained_alone_and_the_stage_starts_with_it(tmp_path):
+    heads = ImageEncoderPart(subjects(4), subjects(2), tiny_vae(), batch_size=8)
+    torch.manual_seed(0)
+    model = heads.build_model()
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
+    losses = []
+    for step in range(20):
+        loss = heads.loss(model, heads.batch(0, step))["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert np.mean(losses[-4:]) < 0.7 * np.mean(losses[:4])
+    with torch.no_grad():
+        assert np.isfinite(heads.evaluate(model.eval())["psnr"])
+    images = heads.batch(0, 0).images
+    heads.export(model, tmp_path)
+    stage = DiffusionPart(
+        subjects(2), subjects(2), tiny_vae(), part().config, image_encoder=tmp_path
+    ).build_model()
+    tokens = stage.tokens(portraits_of(subjects(2), np.array([0, 1]), np.array([0, 1])))
+    assert tokens.shape == (2, 2, TOKEN_DIM)
+    learnt = CLIPVisionModelWithProjection.from_pretrained(tmp_path, torch_dtype=torch.float32)
+    embeds = learnt(clip_pixels(images, 64)).image_embeds
+    assert float(embeds.std()) == pytest.approx(1, abs=0.05)
+    assert torch.equal(
+        stage.image_encoder.visual_projection.weight, learnt.visual_projection.weight
+    )
 
 
 def test_imitated_low_resolution_is_repeatable_and_softer_than_the_views():
