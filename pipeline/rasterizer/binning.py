@@ -8,7 +8,7 @@ backward pass sums hits per Gaussian in a fixed order, without atomics.
 import numpy as np
 
 from pipeline.compiled import compiled
-from pipeline.rasterizer.layout import DEPTH, F32, I32, I64
+from pipeline.rasterizer.layout import F32, I32, I64
 
 _RADIX_BITS = 11
 _RADIX = 1 << _RADIX_BITS
@@ -29,18 +29,18 @@ def count_hits(tiles: I32, columns: int, tile_starts: I32, start: int, stop: int
 
 
 @compiled
-def _sorted_by_depth(packed: F32, tiles: I32) -> I32:
+def _sorted_by_depth(depths: F32, tiles: I32) -> I32:
     """The Gaussians of one view that touch a tile, nearest first; equal depths keep their order.
 
     A radix sort of the depths' bits, which order like the positive floats they encode.
     """
-    bits = packed.view(np.uint32)
+    bits = depths.view(np.uint32)
     keys = np.empty(tiles.shape[0], np.uint32)
     order = np.empty(tiles.shape[0], np.int32)
     seen = 0
     for n in range(tiles.shape[0]):
         if tiles[n, 1] > tiles[n, 0]:
-            keys[seen] = bits[n, DEPTH]
+            keys[seen] = bits[n]
             order[seen] = n
             seen += 1
     other_keys = np.empty(seen, np.uint32)
@@ -64,7 +64,7 @@ def _sorted_by_depth(packed: F32, tiles: I32) -> I32:
 
 @compiled
 def deal_hits(
-    packed: F32,
+    depths: F32,
     tiles: I32,
     columns: int,
     tile_starts: I32,
@@ -78,7 +78,7 @@ def deal_hits(
     """Fill the hit lists of views start..stop.
 
     Args:
-        packed: [C, N, FIELDS] from the projection.
+        depths: [C, N] camera z, positive where a tile is touched.
         tiles: [C, N, 4] tile rectangles.
         columns: tiles in a row of the image.
         tile_starts: [C, tiles + 1] from `count_hits`, relative to the view's first hit.
@@ -95,7 +95,7 @@ def deal_hits(
             first_hit[c, n] = total
             total += (tiles[c, n, 1] - tiles[c, n, 0]) * (tiles[c, n, 3] - tiles[c, n, 2])
         cursor = tile_starts[c].copy()
-        for n in _sorted_by_depth(packed[c], tiles[c]):
+        for n in _sorted_by_depth(depths[c], tiles[c]):
             slot = first_hit[c, n]
             for y in range(tiles[c, n, 2], tiles[c, n, 3]):
                 for x in range(tiles[c, n, 0], tiles[c, n, 1]):

@@ -6,11 +6,13 @@ say how to get it, and never start its compiler.
 """
 
 import importlib.util
+from dataclasses import asdict
 from typing import Any
 
 import torch
 
 from pipeline.errors import BackendUnavailable
+from pipeline.rasterizer.request import Options, Scene
 
 WHEEL_RECIPE = (
     'TORCH_CUDA_ARCH_LIST="8.0;8.6;8.9;9.0" MAX_JOBS=4 '
@@ -23,8 +25,10 @@ def kernels_built() -> bool:
     return torch.cuda.is_available() and importlib.util.find_spec("gsplat.csrc") is not None
 
 
-def rasterize_cuda(**arguments: Any) -> tuple[torch.Tensor, torch.Tensor, dict[str, Any]]:
-    """Call gsplat's ``rasterization`` with ``arguments``.
+def rasterize_cuda(
+    scene: Scene, options: Options
+) -> tuple[torch.Tensor, torch.Tensor, dict[str, Any]]:
+    """Call gsplat's ``rasterization`` with checked inputs.
 
     Raises:
         BackendUnavailable: gsplat's kernels are not built for this machine.
@@ -37,5 +41,9 @@ def rasterize_cuda(**arguments: Any) -> tuple[torch.Tensor, torch.Tensor, dict[s
         )
     from gsplat import rasterization
 
+    arguments = {**scene._asdict(), **asdict(options)}
+    del arguments["threads"]
+    if "RGB" not in options.render_mode:
+        arguments["backgrounds"] = None
     renders, alphas, meta = rasterization(packed=False, **arguments)
     return renders, alphas, meta

@@ -15,12 +15,10 @@ from pipeline.rasterizer.geometry import (
     transpose,
 )
 from pipeline.rasterizer.layout import (
-    COLOR,
     CONIC_XX,
     CONIC_XY,
     CONIC_YY,
     CUT,
-    DEPTH,
     F32,
     I32,
     OPACITY,
@@ -65,7 +63,7 @@ def _tile_span(center: Any, reach: Any, size: Any, tile: int) -> tuple[int, int]
 def _place(
     point: Numbers, ellipse: Numbers, opacity: Any, K: Any, width: Any, height: Any, out: Any
 ) -> Numbers:
-    """Fill all of ``out`` but colour; return the radii and the tile rectangle, zeros if unseen."""
+    """Fill ``out`` [ELLIPSE_FIELDS]; return the radii and the tile rectangle, zeros if unseen."""
     xx, xy, yy = ellipse[0], ellipse[1], ellipse[2]
     det = xx * yy - xy * xy
     level = math.log(opacity / MIN_ALPHA)
@@ -77,7 +75,7 @@ def _place(
     y = K[1, 1] * point[1] / point[2] + K[1, 2]
     if x + radius_x <= 0 or x - radius_x >= width or y + radius_y <= 0 or y - radius_y >= height:
         return (0, 0, 0, 0, 0, 0)
-    out[X], out[Y], out[OPACITY], out[DEPTH] = x, y, opacity, point[2]
+    out[X], out[Y], out[OPACITY] = x, y, opacity
     out[CONIC_XX] = yy / (TWO * EIGHT * det)
     out[CONIC_XY] = -xy / (EIGHT * det)
     out[CONIC_YY] = xx / (TWO * EIGHT * det)
@@ -94,7 +92,6 @@ def project_forward(
     quats: F32,
     scales: F32,
     opacities: F32,
-    colors: F32,
     viewmats: F32,
     Ks: F32,
     width: Any,
@@ -103,15 +100,35 @@ def project_forward(
     far: Any,
     blur: Any,
     antialiased: bool,
-    packed: F32,
+    ellipses: F32,
+    depths: F32,
     radii: I32,
     tiles: I32,
     start: int,
     stop: int,
 ) -> None:
-    """Fill ``packed``, ``radii`` [C, N, 2] and ``tiles`` for Gaussians start..stop."""
-    radii[:, start:stop] = 0
-    tiles[:, start:stop] = 0
+    """Fill the outputs, which come zeroed, for those of the Gaussians start..stop that are seen.
+
+    Args:
+        means: [N, 3] world units.
+        quats: [N, 4] wxyz.
+        scales: [N, 3] world units.
+        opacities: [N].
+        viewmats: [C, 4, 4] world to camera.
+        Ks: [C, 3, 3] pixels.
+        width: of the images, pixels.
+        height: of the images, pixels.
+        near: least camera z, world units.
+        far: greatest camera z, world units.
+        blur: added to the diagonal of the screen-space covariances, square pixels.
+        antialiased: dim by what the blur adds.
+        ellipses: [C, N, ELLIPSE_FIELDS] out.
+        depths: [C, N] out, camera z.
+        radii: [C, N, 2] out, pixels.
+        tiles: [C, N, 4] out.
+        start: first Gaussian.
+        stop: one past the last Gaussian.
+    """
     for n in range(start, stop):
         covariance = covariance_3d(quats[n], scales[n])
         for c in range(viewmats.shape[0]):
@@ -127,9 +144,8 @@ def project_forward(
                 opacity *= math.sqrt(max(ZERO, ellipse[3] / det))
             if opacity < MIN_ALPHA:
                 continue
-            spans = _place(point, ellipse, opacity, Ks[c], width, height, packed[c, n])
-            for k in range(3):
-                packed[c, n, COLOR + k] = colors[n, k]
+            spans = _place(point, ellipse, opacity, Ks[c], width, height, ellipses[c, n])
+            depths[c, n] = point[2]
             radii[c, n, 0], radii[c, n, 1] = spans[0], spans[1]
             if spans[3] > spans[2] and spans[5] > spans[4]:
                 for k in range(4):

@@ -3,7 +3,11 @@
 import math
 
 import torch
-from gsplat.cuda._torch_impl import _fully_fused_projection, _quat_scale_to_covar_preci
+from gsplat.cuda._torch_impl import (
+    _fully_fused_projection,
+    _quat_scale_to_covar_preci,
+    _spherical_harmonics,
+)
 
 MAX_ALPHA = 0.999
 MIN_ALPHA = 1 / 255
@@ -23,8 +27,19 @@ def rasterize_dense(
     backgrounds: torch.Tensor,
     *,
     antialiased: bool = False,
+    sh_degree: int | None = None,
+    nudges: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Colour and accumulated depth [C, H, W, 4] and alpha [C, H, W, 1], in the inputs' dtype."""
+    """Colour and accumulated depth [C, H, W, D + 1] and alpha [C, H, W, 1], in the inputs' dtype.
+
+    ``nudges`` [C, H * W, N, 2] move each Gaussian in each pixel by itself: their gradients are the
+    pixels' parts of the gradient of its position on the screen.
+    """
+    if sh_degree is not None:
+        directions = means - torch.linalg.inv(viewmats)[:, None, :3, 3]
+        coefficients = colors.expand(len(viewmats), *colors.shape[-3:])
+        colors = (_spherical_harmonics(sh_degree, directions, coefficients) + 0.5).clamp(min=0)
+    colors = colors.expand(len(viewmats), *colors.shape[-2:])
     covariances, _ = _quat_scale_to_covar_preci(quats, scales, True, False)
     _, centers, depths, conics, compensations = _fully_fused_projection(
         means, covariances, viewmats, Ks, width, height, calc_compensations=antialiased
@@ -34,8 +49,9 @@ def rasterize_dense(
         order = torch.argsort(depths[c], stable=True)
         order = order[depths[c, order] > 0.01]
         dimmed = opacities * compensations[c] if antialiased else opacities
-        channels = torch.cat([colors, depths[c][:, None]], -1)
-        alpha = _alphas(centers[c, order], conics[c, order], dimmed[order], width, height)
+        channels = torch.cat([colors[c], depths[c][:, None]], -1)
+        positions = centers[c, order] if nudges is None else centers[c, order] + nudges[c][:, order]
+        alpha = _alphas(positions, conics[c, order], dimmed[order], width, height)
         through = torch.cumprod(1 - alpha, 1)
         alpha = torch.where(through > MIN_TRANSMITTANCE, alpha, 0)
         through = torch.cumprod(1 - alpha, 1)
@@ -48,12 +64,12 @@ def rasterize_dense(
 
 
 def _alphas(
-    centers: torch.Tensor, conics: torch.Tensor, opacities: torch.Tensor, width: int, height: int
+    positions: torch.Tensor, conics: torch.Tensor, opacities: torch.Tensor, width: int, height: int
 ) -> torch.Tensor:
-    """What every Gaussian covers of every pixel, [H * W, N]."""
+    """What every Gaussian covers of every pixel, [H * W, N], at ``positions`` [..., N, 2]."""
     ys, xs = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     pixels = torch.stack([xs, ys], -1).reshape(-1, 1, 2) + 0.5
-    dx, dy = (centers - pixels.to(centers)).unbind(-1)
+    dx, dy = (positions - pixels.to(positions)).unbind(-1)
     sigma = 0.5 * (conics[:, 0] * dx**2 + conics[:, 2] * dy**2) + conics[:, 1] * dx * dy
     alpha = (opacities * torch.exp(-sigma)).clamp(max=MAX_ALPHA)
     return torch.where((alpha < MIN_ALPHA) | (sigma < 0), 0, alpha)

@@ -9,23 +9,27 @@ from typing import Any
 import numba
 import pytest
 
-from pipeline.rasterizer import tiles
+from pipeline.rasterizer import blend, unblend
 
 _PACKED_FMA = re.compile(r"vf(?:n?m(?:add|sub))\d+ps")
 
 
-_F32 = numba.types.float32
-_HITS = (_F32[:, ::1], numba.types.int32[::1], numba.types.int64, _F32[::1])
+_ROWS = numba.types.float32[:, ::1]
+_TILE = (_ROWS, _ROWS, numba.types.int32[::1], numba.types.int64, numba.types.float32[::1])
 
 
 @pytest.mark.parametrize(
     ("kernel", "signature", "least"),
-    [("_blend_tile", _HITS, 8), ("_unblend_tile", (*_HITS, _F32[:, ::1]), 16)],
+    [
+        (blend._blend_tile, _TILE, 8),
+        (unblend._unblend_tile, (*_TILE, _ROWS, numba.types.none), 16),
+        (unblend._unblend_tile, (*_TILE, _ROWS, _ROWS), 18),
+    ],
+    ids=["forward", "backward", "absolute gradients"],
 )
-def test_hot_loops_are_vectorised(kernel: str, signature: tuple[Any, ...], least: int) -> None:
+def test_hot_loops_are_vectorised(kernel: Any, signature: tuple[Any, ...], least: int) -> None:
     """Vectorising fails silently and costs a factor of four to five: count packed FMAs."""
-    plain = getattr(tiles, kernel).py_func
-    fresh = numba.njit(fastmath=True, error_model="numpy")(plain)
+    fresh = numba.njit(fastmath=True, error_model="numpy")(kernel.py_func)
     fresh.compile(signature)
     (assembly,) = fresh.inspect_asm().values()
     if "ymm" not in assembly and "fma" not in assembly:
@@ -39,7 +43,7 @@ def test_kernels_import_where_nothing_is_writable(tmp_path: Path) -> None:
         "import os; real = os.access; "
         "home = os.environ['TMPDIR']; "
         "os.access = lambda path, mode: str(path).startswith(home) and real(path, mode); "
-        "import numba; from pipeline.rasterizer import tiles; "
+        "import numba; from pipeline.rasterizer import blend; "
         "print(numba.config.CACHE_DIR)"
     )
     environment = {"HOME": "/nonexistent", "TMPDIR": str(tmp_path), "PATH": ""}
