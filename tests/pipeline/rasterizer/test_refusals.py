@@ -25,6 +25,13 @@ def test_backgrounds_that_are_not_finite_are_refused() -> None:
         render(scene_and_cameras(), backgrounds=torch.full((6, 3), torch.nan))
 
 
+def test_finite_numbers_whose_sum_is_not_are_taken() -> None:
+    inputs = scene_and_cameras()
+    inputs[4] = torch.full((400, 3), 3e38)
+    _, alphas = render(inputs)
+    assert alphas.any()
+
+
 def test_a_zero_quaternion_is_refused() -> None:
     inputs = scene_and_cameras()
     inputs[1][7] = 0
