@@ -1,0 +1,99 @@
+"""How fast our CPU kernels rasterise, beside a batched torch tile rasteriser in the same run.
+
+    python -m benchmarks.rasterizer --gaussians 16384 --size-px 256 --views 2 --runs 5
+
+What it measures: CPU time of the process per view, on one thread, the least of some runs (which
+other load on the machine disturbs least). *Forward* is a call of the rasteriser with inputs that
+want gradients; *backward* takes the gradients of colours and alphas to means, quaternions,
+scales, opacities and colours. Projection and binning are in both; our kernels also check their
+inputs and blend a fourth channel, empty here. The two take turns, and their images and gradients
+are compared, so that the ratio is one of equals.
+
+What it said on 2026-11-24, on one of two virtual cores (one physical) that other work kept busy:
+5.7 ms forward and 13.2 backward a view for ours, 191 and 224 for torch, 33 and 17 times as much;
+relative difference 8e-6.
+
+The scene is a head-like shell: radius 0.4, flat Gaussians along it of lognormal size, opacities
+of sigmoid(N(1, 1.5)), seen from an orbit of the project's cameras.
+"""
+
+import argparse
+import math
+import time
+from collections.abc import Callable
+
+import torch
+
+from benchmarks import torch_tiles
+from benchmarks.torch_tiles import Scene
+from pipeline.cameras import Cameras, orbit
+from pipeline.rasterizer import rasterize
+
+Renderer = Callable[[Scene, Cameras, int], tuple[torch.Tensor, torch.Tensor]]
+
+
+def shell(count: int, seed: int = 0) -> Scene:
+    """Means, quats, scales, opacities and colours of ``count`` Gaussians, all wanting gradients."""
+    g = torch.Generator().manual_seed(seed)
+    normals = torch.nn.functional.normalize(torch.randn(count, 3, generator=g), dim=-1)
+    means = normals * (0.4 + 0.02 * torch.randn(count, 1, generator=g))
+    # The quaternion that turns z to the normal makes the third axis the thin one.
+    turn = torch.stack([1 + normals[:, 2], -normals[:, 1], normals[:, 0]], -1)
+    quats = torch.cat([turn, torch.zeros(count, 1)], -1) + 1e-4
+    spacing = math.sqrt(4 * math.pi * 0.16 / count)
+    scales = 0.75 * spacing * torch.exp(0.4 * torch.randn(count, 3, generator=g))
+    scales = scales * torch.tensor([1, 1, 0.3])
+    opacities = torch.sigmoid(1 + 1.5 * torch.randn(count, generator=g))
+    scene = (means, quats, scales, opacities, torch.rand(count, 3, generator=g))
+    for tensor in scene:
+        tensor.requires_grad_()
+    return scene
+
+
+def ours(scene: Scene, cameras: Cameras, size_px: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Our kernels on one thread, on black."""
+    Ks = torch.from_numpy(cameras.intrinsics(size_px))
+    viewmats = torch.from_numpy(cameras.world_to_cam)
+    image, alpha, _ = rasterize(*scene, viewmats, Ks, size_px, size_px, threads=1)
+    return image, alpha
+
+
+def measure(
+    render: Renderer, scene: Scene, cameras: Cameras, size_px: int
+) -> tuple[float, float, torch.Tensor]:
+    """CPU seconds forward and backward, and colours, alphas and gradients in one flat tensor."""
+    start = time.process_time()
+    image, alpha = render(scene, cameras, size_px)
+    middle = time.process_time()
+    gradients = torch.autograd.grad((image.square().sum() + alpha.sum()), scene)
+    end = time.process_time()
+    both = torch.cat([t.detach().flatten() for t in (image, alpha, *gradients)])
+    return middle - start, end - middle, both
+
+
+def main() -> None:
+    """Measure both and print milliseconds a view and the ratios."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--gaussians", type=int, default=16384)
+    parser.add_argument("--size-px", type=int, default=256)
+    parser.add_argument("--views", type=int, default=2)
+    parser.add_argument("--runs", type=int, default=5)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    scene, cameras = shell(args.gaussians), orbit(args.views)
+    best = {ours: [math.inf, math.inf], torch_tiles.render: [math.inf, math.inf]}
+    results = {}
+    for _ in range(args.runs):
+        for render, times in best.items():
+            forward, backward, results[render] = measure(render, scene, cameras, args.size_px)
+            times[:] = [min(times[0], forward), min(times[1], backward)]
+    a, b = results[ours], results[torch_tiles.render]
+    print(f"{args.gaussians} Gaussians, {args.views} views of {args.size_px} px, one thread")
+    print(f"relative difference of images and gradients: {(a - b).norm() / b.norm():.1e}")
+    for phase, index in (("forward", 0), ("backward", 1)):
+        fast, slow = (times[index] * 1e3 / args.views for times in best.values())
+        print(f"{phase:8}  ours {fast:7.2f}  torch {slow:8.1f} ms a view  ratio {slow / fast:5.0f}")
+
+
+if __name__ == "__main__":
+    main()
