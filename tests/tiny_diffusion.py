@@ -31,7 +31,7 @@ def tiny_vae() -> AutoencoderKL:
     ).eval()
 
 
-def tiny_unet(*, azimuth_embedding: bool = True) -> OrbitUNet:
+def tiny_unet(*, azimuth_embedding: bool = True, norm_num_groups: int = 32) -> OrbitUNet:
     torch.manual_seed(2)
     unet = OrbitUNet(
         azimuth_embedding=azimuth_embedding,
@@ -45,6 +45,7 @@ def tiny_unet(*, azimuth_embedding: bool = True) -> OrbitUNet:
         layers_per_block=1,
         cross_attention_dim=32,
         num_attention_heads=(1, 2),
+        norm_num_groups=norm_num_groups,
     )
     if unet.azimuth_mlp is not None:
         torch.nn.init.normal_(unet.azimuth_mlp.linear_2.weight, std=0.1)

@@ -36,6 +36,8 @@ class OrbitUNet(UNetSpatioTemporalConditionModel):  # type: ignore[misc]
         layers_per_block: residual blocks a level.
         cross_attention_dim: of the condition tokens.
         num_attention_heads: for each level.
+        norm_num_groups: of every group norm. Stable Video Diffusion's 32 leave a narrow network one
+            or two channels a group: nearly an instance norm, which erases the colour of large areas.
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
@@ -52,6 +54,7 @@ class OrbitUNet(UNetSpatioTemporalConditionModel):  # type: ignore[misc]
         layers_per_block: int = 2,
         cross_attention_dim: int = 1024,
         num_attention_heads: tuple[int, ...] = (5, 10, 20, 20),
+        norm_num_groups: int = 32,
     ) -> None:
         attention_levels = len(block_out_channels) - 1
         super().__init__(
@@ -70,6 +73,9 @@ class OrbitUNet(UNetSpatioTemporalConditionModel):  # type: ignore[misc]
             num_attention_heads=num_attention_heads,
             num_frames=orbit_views,
         )
+        for module in self.modules():
+            if isinstance(module, nn.GroupNorm):
+                module.num_groups = norm_num_groups
         self.azimuth_mlp: TimestepEmbedding | None = None
         if azimuth_embedding:
             self.azimuth_mlp = TimestepEmbedding(2 * _HARMONICS, block_out_channels[0] * 4)

@@ -31,6 +31,7 @@ from pipeline.training.image_encoder import TOKEN_DIM, new_image_encoder
 from pipeline.training.subjects import Subjects, encode_all
 
 _DROP = 0.1
+_NORM_GROUPS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +99,7 @@ class DiffusionNetworks(nn.Module):
             cross_attention_dim=TOKEN_DIM,
             addition_time_embed_dim=64,
             projection_class_embeddings_input_dim=3 * 64,
+            norm_num_groups=_NORM_GROUPS,
         )
         self.identity_projection = IdentityProjection(512, TOKEN_DIM)
         self.image_encoder = new_image_encoder()

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from tiny_diffusion import tiny_unet
+from torch.nn import GroupNorm
 
 from pipeline.diffusion.unet import OrbitUNet, circular_features
 
@@ -41,13 +42,19 @@ def test_even_orbit_without_embedding_is_the_stock_video_network():
     torch.testing.assert_close(told, stock)
 
 
-@pytest.mark.parametrize("azimuth_embedding", [True, False])
-def test_saved_and_loaded_network_answers_the_same(tmp_path, azimuth_embedding):
-    unet = tiny_unet(azimuth_embedding=azimuth_embedding)
+@pytest.mark.parametrize(("azimuth_embedding", "groups"), [(True, 8), (False, 32)])
+def test_saved_and_loaded_network_answers_the_same(tmp_path, azimuth_embedding, groups):
+    unet = tiny_unet(azimuth_embedding=azimuth_embedding, norm_num_groups=groups)
     unet.save_pretrained(tmp_path)
     loaded = OrbitUNet.from_pretrained(tmp_path).eval()
     orbit = torch.tensor([[0.0, 90.0, 180.0]])
     torch.testing.assert_close(call(loaded, orbit), call(unet, orbit))
+
+
+def test_every_group_norm_has_the_groups_that_are_asked_for():
+    norms = [one for one in tiny_unet(norm_num_groups=8).modules() if isinstance(one, GroupNorm)]
+    assert {norm.num_groups for norm in norms} == {8}
+    assert len(norms) > 10
 
 
 def test_paper_preset_has_the_size_of_stable_video_diffusion():
