@@ -36,8 +36,8 @@ class OrbitUNet(UNetSpatioTemporalConditionModel):  # type: ignore[misc]
         layers_per_block: residual blocks a level.
         cross_attention_dim: of the condition tokens.
         num_attention_heads: for each level.
-        norm_num_groups: of every group norm. Stable Video Diffusion's 32 leave a narrow network one
-            or two channels a group: nearly an instance norm, which erases the colour of large areas.
+        norm_num_groups: of every group norm. Stable Video Diffusion's 32 leave a narrow network
+            two channels a group: nearly an instance norm, which erases the colour of large areas.
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
