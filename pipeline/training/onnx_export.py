@@ -45,6 +45,8 @@ def export_onnx(
     with warnings.catch_warnings(), redirect_stdout(silence), redirect_stderr(silence):
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", FutureWarning)
+        # group norm looks at its input's size, and finds nothing that a graph would depend on
+        warnings.simplefilter("ignore", torch.jit._trace.TracerWarning)
         torch.onnx.export(
             model,
             (example,),

@@ -131,14 +131,14 @@ def test_variations_keep_the_labels_on_the_faces() -> None:
 
 def test_batches_repeat_for_the_same_step_whatever_came_before() -> None:
     views = drawn_views()
-    fresh, used = (DetectorPart(views, views, SIZE_PX, 3, width=8) for _ in range(2))
+    fresh, used = (DetectorPart(views, views, SIZE_PX, 3, width=16) for _ in range(2))
     used.batch(0, 5)
     torch.testing.assert_close(fresh.batch(0, 28).images, used.batch(0, 28).images)
 
 
 def test_the_detector_learns_and_exports_what_insightface_reads(tmp_path: Path) -> None:
     views = drawn_views()
-    part = DetectorPart(views, views, SIZE_PX, batch_size=4, width=12)
+    part = DetectorPart(views, views, SIZE_PX, batch_size=4, width=16)
     values = losses(part, 12, 5e-3)
     assert values[-1] < 0.8 * values[0]
     model = part.build_model()
@@ -157,7 +157,7 @@ def test_exported_scores_are_the_network_s(tmp_path: Path) -> None:
     import onnxruntime
 
     views = drawn_views(1)
-    part = DetectorPart(views, views, SIZE_PX, batch_size=1, width=8)
+    part = DetectorPart(views, views, SIZE_PX, batch_size=1, width=16)
     torch.manual_seed(1)
     model = part.build_model().eval()
     part.export(model, tmp_path)
@@ -167,9 +167,12 @@ def test_exported_scores_are_the_network_s(tmp_path: Path) -> None:
     with torch.no_grad():
         predicted = model(images)
     scores = np.concatenate(outputs[:3], 1)[..., 0]
-    np.testing.assert_allclose(scores, predicted.logits.sigmoid().numpy(), atol=1e-4)
-    np.testing.assert_allclose(np.concatenate(outputs[3:6], 1), predicted.boxes, atol=1e-3)
-    np.testing.assert_allclose(np.concatenate(outputs[6:], 1), predicted.landmarks, atol=1e-3)
+    # weights are stored in half precision, of three digits
+    np.testing.assert_allclose(scores, predicted.logits.sigmoid().numpy(), atol=5e-4)
+    np.testing.assert_allclose(np.concatenate(outputs[3:6], 1), predicted.boxes, atol=5e-3)
+    np.testing.assert_allclose(np.concatenate(outputs[6:], 1), predicted.landmarks, atol=5e-3)
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    assert (tmp_path / "detector.onnx").stat().st_size < 4 * weights
 
 
 def test_the_margin_is_added_to_the_true_class_s_angle_only() -> None:
