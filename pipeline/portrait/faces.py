@@ -24,7 +24,7 @@ from pipeline.portrait.onnx_sessions import load_errors, session_options
 Image = npt.NDArray[np.uint8]
 Looks = tuple[tuple[int, bool], ...]
 
-MIN_SCORE = 0.54
+MIN_SCORE = 0.5
 """A photo whose surest face scores less shows none."""
 _SURE_SCORE = 0.3
 """Candidates down to this score are looked at again, up close."""
