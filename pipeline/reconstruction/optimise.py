@@ -220,6 +220,7 @@ class _Fit:
         )
 
     def run(self, generator: torch.Generator) -> list[float]:
+        """Take the steps, coarse ones first; return the loss of each."""
         o = self.options
         losses: list[float] = []
         started = time.monotonic()

@@ -120,6 +120,7 @@ class _Run:
         self._resume()
 
     def finish(self) -> dict[str, float]:
+        """Train until the steps or minutes are used up, saving and evaluating on the way."""
         last_saved = last_evaluated = last_logged = self.elapsed_s
         last_tick = time.monotonic()
         while self.progress < 1:
