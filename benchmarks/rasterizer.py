@@ -9,7 +9,7 @@ scales, opacities and colours. Projection and binning are in both; our kernels a
 inputs and blend a fourth channel, empty here. The two take turns, and their images and gradients
 are compared, so that the ratio is one of equals.
 
-What it said on 2026-11-24, on one of two virtual cores (one physical) that other work kept busy:
+What it said on 2026-11-24, on one of two virtual cores that other work kept busy:
 5.7 ms forward and 13.2 backward a view for ours, 191 and 224 for torch, 33 and 17 times as much;
 relative difference 8e-6.
 
