@@ -5,6 +5,7 @@ row per view. Files appear by rename, so whatever exists is complete and a kille
 """
 
 import argparse
+import dataclasses
 import io
 import json
 import multiprocessing
@@ -29,6 +30,7 @@ from pipeline.errors import HeadsplatError, UnreadableSource, UsageError
 HELD_OUT_EVERY = 10
 SPLITS = ("train", "test", "all")
 FORMAT_VERSION = 1
+_MIRRORED_LANDMARKS = [1, 0, 2, 4, 3]
 
 
 def sequence_path(folder: Path, sequence_id: int) -> Path:
@@ -122,6 +124,30 @@ class Sequence:
     landmarks: npt.NDArray[np.float32]
     landmark_visible: npt.NDArray[np.bool_]
     labels: dict[str, str | float]
+
+    def mirrored(self) -> "Sequence":
+        """The sequence as a mirror shows it: another plausible person, seen from the same orbit.
+
+        The view at azimuth a shows the old view at -a, so the orbit keeps its order of azimuths;
+        other views keep their place and change the sign of their azimuth.
+        """
+        order = np.arange(len(self.views))
+        orbit = np.flatnonzero(self.kind == "orbit")
+        order[orbit] = orbit[-np.arange(len(orbit))]
+        turned = self.azimuth_deg[order]
+        signs = np.outer([-1, 1, 1, 1], [-1, 1, 1, 1])
+        poses = (self.cameras.cam_to_world[order] * signs).astype(np.float32)
+        landmarks = self.landmarks[order][:, _MIRRORED_LANDMARKS]
+        landmarks[..., 0] = self.views.shape[2] - landmarks[..., 0]
+        return dataclasses.replace(
+            self,
+            views=np.ascontiguousarray(self.views[order, :, ::-1]),
+            cameras=Cameras(poses, self.cameras.fov_y_deg),
+            azimuth_deg=np.where(self.kind == "orbit", -turned % 360, -turned),
+            elevation_deg=self.elevation_deg[order],
+            landmarks=landmarks,
+            landmark_visible=self.landmark_visible[order][:, _MIRRORED_LANDMARKS],
+        )
 
 
 LABELS = (

@@ -13,7 +13,7 @@ from transformers import CLIPVisionModelWithProjection
 
 from pipeline.cameras import orbit_azimuths_deg
 from pipeline.diffusion.conditions import Conditions, IdentityProjection, encode_tokens
-from pipeline.diffusion.edm import PAPER_MIX, PURE_NOISE, NoiseMix, draw_sigma, precondition
+from pipeline.diffusion.edm import PURE_NOISE, NoiseMix, draw_sigma, precondition
 from pipeline.diffusion.latents import Autoencoder
 from pipeline.diffusion.loading import load_pipeline
 from pipeline.diffusion.pipeline import (
@@ -22,13 +22,13 @@ from pipeline.diffusion.pipeline import (
     OrbitPipeline,
     Portraits,
     edm_scheduler,
-    enlarge,
 )
 from pipeline.diffusion.unet import OrbitUNet
 from pipeline.errors import UsageError
-from pipeline.images import to_bytes, to_signed
+from pipeline.images import Bytes, to_signed
 from pipeline.training.image_encoder import TOKEN_DIM, new_image_encoder
-from pipeline.training.subjects import Subjects, encode_all
+from pipeline.training.lowres_views import FirstStage, imitate_lowres
+from pipeline.training.subjects import Subjects, encode_all, portraits_of
 
 _DROP = 0.1
 _NORM_GROUPS = 8
@@ -46,6 +46,7 @@ class DiffusionConfig:
         sigma_mean: mean of ln sigma in training.
         sigma_std: its standard deviation.
         sigma_max: where sampling starts.
+        mirrored: learn from each subject's mirror image too.
         batch_views: views a batch holds, all subjects together.
     """
 
@@ -53,16 +54,25 @@ class DiffusionConfig:
     channels: tuple[int, ...] = (64, 128, 160)
     heads: tuple[int, ...] = (2, 4, 5)
     mix: NoiseMix = PURE_NOISE
-    sigma_mean: float = 1.0
+    sigma_mean: float = 1.5
     sigma_std: float = 1.4
     sigma_max: float = 40.0
+    mirrored: bool = False
     batch_views: int = 32
 
 
-LOWRES = DiffusionConfig(size_px=64)
+LOWRES = DiffusionConfig(size_px=64, mirrored=True)
 HIGHRES = DiffusionConfig(
-    size_px=128, channels=(64, 128), heads=(2, 4), mix=PAPER_MIX, sigma_mean=0.0, sigma_max=20.0
+    size_px=128,
+    channels=(64, 128),
+    heads=(2, 4),
+    mix=NoiseMix(noise_weight=0.2, lowres_weight=0.8),
+    sigma_mean=2.0,
+    sigma_std=1.2,
+    sigma_max=20.0,
 )
+"""Sampled in one step, this stage lives at high noise; and there the paper's pair of 0.4 and 0.6
+would hide more of the low-resolution views than so small a network can restore."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +131,7 @@ class DiffusionPart:
         config: sizes and noise.
         start_from: model folder whose weights of this stage are the first ones; None starts anew.
         image_encoder: folder of a trained image encoder, which outranks that of ``start_from``.
+        first_stage: whose views the second stage sharpens; without one, only imitated views.
     """
 
     def __init__(
@@ -131,6 +142,7 @@ class DiffusionPart:
         config: DiffusionConfig,
         start_from: Path | None = None,
         image_encoder: Path | None = None,
+        first_stage: FirstStage | None = None,
     ) -> None:
         self.config, self.vae, self.subjects, self.held_out = config, vae, train, held_out
         self.start_from, self.image_encoder = start_from, image_encoder
@@ -138,8 +150,11 @@ class DiffusionPart:
         self.view_latents = encode_all(vae, train.orbit)
         self.portrait_latents = encode_all(vae, train.portraits)
         self.lowres_latents: Tensor | None = None
+        self.held_out_lowres: Tensor | None = None
         if config.mix.lowres_weight:
-            self.lowres_latents = encode_all(vae, imitate_lowres(train.orbit, config.size_px // 2))
+            kinds = self._lowres_views(train, first_stage)
+            self.lowres_latents = torch.stack([encode_all(vae, kind) for kind in kinds], 1)
+            self.held_out_lowres = to_signed(self._lowres_views(held_out, first_stage)[-1])
 
     def build_model(self) -> DiffusionNetworks:
         """The U-Net, the identity projection and the image encoder.
@@ -170,10 +185,14 @@ class DiffusionPart:
         who = rng.choice(len(self.subjects), count, replace=count > len(self.subjects))
         which = np.stack([_choose_views(rng, orbit_views, views) for _ in who])
         portrait = rng.integers(self.subjects.portraits.shape[1], size=count)
-        at = torch.from_numpy(who)[:, None], torch.from_numpy(which)
+        subject, view = torch.from_numpy(who)[:, None], torch.from_numpy(which)
+        lowres = None
+        if self.lowres_latents is not None:
+            kind = torch.from_numpy(rng.integers(self.lowres_latents.shape[1], size=(count, 1)))
+            lowres = self.lowres_latents[subject, kind, view]
         return Batch(
-            self.view_latents[at],
-            None if self.lowres_latents is None else self.lowres_latents[at],
+            self.view_latents[subject, view],
+            lowres,
             portraits_of(self.subjects, who, portrait),
             self.portrait_latents[torch.from_numpy(who), torch.from_numpy(portrait)],
             self.azimuths_deg[torch.from_numpy(which)],
@@ -202,27 +221,36 @@ class DiffusionPart:
         return {"loss": F.mse_loss(predicted.float(), target)}
 
     def evaluate(self, model: DiffusionNetworks) -> Mapping[str, float]:
-        """PSNR in dB of held-out orbits, generated from portraits, without and with guidance."""
+        """PSNR in dB of held-out orbits from portraits in one step and in three, unguided.
+
+        For the second stage also that of the low-resolution views it was given, enlarged.
+        """
         pipeline = self.pipeline(model)
         count = len(self.held_out)
         portraits = portraits_of(self.held_out, np.arange(count), np.arange(count) % 8)
-        lowres = None
-        if self.config.mix.lowres_weight:
-            small = imitate_lowres(self.held_out.orbit, self.config.size_px // 2)
-            lowres = to_signed(small)
         scores = {}
-        for guidance in (1.0, 1.5):
+        if self.held_out_lowres is not None:
+            scores["psnr_given"] = self._psnr(self.held_out_lowres)
+        for steps in (1, 3):
             views = pipeline(
                 portraits,
                 self.azimuths_deg,
-                steps=8,
-                guidance=guidance,
+                steps=steps,
+                guidance=1.0,
                 generators=[torch.Generator().manual_seed(i) for i in range(count)],
-                lowres_views=lowres,
+                lowres_views=self.held_out_lowres,
             )
-            error = (views - to_signed(self.held_out.orbit)).square().mean((2, 3, 4)) / 4
-            scores[f"psnr_guidance_{guidance:g}"] = float((-10 * error.log10()).mean())
+            scores[f"psnr_steps_{steps}"] = self._psnr(views)
         return scores
+
+    def _psnr(self, views: Tensor) -> float:
+        error = (views - to_signed(self.held_out.orbit)).square().mean((2, 3, 4)) / 4
+        return float((-10 * error.log10()).mean())
+
+    def _lowres_views(self, subjects: Subjects, first_stage: FirstStage | None) -> list[Bytes]:
+        """Imitated views and, where there is a first stage, its own; [S, V, P, P, 3] each."""
+        imitated = imitate_lowres(subjects.orbit, self.config.size_px // 2)
+        return [imitated] if first_stage is None else [imitated, first_stage.views(subjects)]
 
     def export(self, model: DiffusionNetworks, out: Path) -> None:
         """Write the stage's folder; the autoencoder stays in its own."""
@@ -254,53 +282,6 @@ def _copy_weights(trained: OrbitPipeline, model: DiffusionNetworks, source: Path
             raise UsageError(
                 f"{source / name} has other sizes than the {name} in training: {first}"
             ) from None
-
-
-def portraits_of(
-    subjects: Subjects, who: np.typing.NDArray[np.int64], which: np.typing.NDArray[np.int64]
-) -> Portraits:
-    """The chosen portrait of each chosen subject."""
-    return Portraits(
-        to_signed(subjects.portraits[who, which]),
-        torch.from_numpy(subjects.identity[who, which]),
-        torch.from_numpy(subjects.azimuth_deg[who, which]),
-        torch.from_numpy(subjects.elevation_deg[who, which]),
-    )
-
-
-def imitate_lowres(
-    orbit: np.typing.NDArray[np.uint8], lowres_px: int
-) -> np.typing.NDArray[np.uint8]:
-    """What a first stage would have made of an orbit: small, soft, shifted and off in colour.
-
-    A second stage that only ever saw perfectly shrunk views would trust the first stage's every
-    mistake.
-
-    Args:
-        orbit: [S, V, P, P, 3] uint8.
-        lowres_px: side of the first stage's views.
-
-    Returns:
-        [S, V, P, P, 3] uint8, enlarged again; the same for the same orbit.
-    """
-    generator = torch.Generator().manual_seed(orbit.shape[0])
-    imitated = [_imitate_one(to_signed(subject), lowres_px, generator) for subject in orbit]
-    return np.stack([to_bytes(one) for one in imitated])
-
-
-def _imitate_one(views: Tensor, lowres_px: int, generator: torch.Generator) -> Tensor:
-    count, size_px = len(views), views.shape[-1]
-    softness = 0.5 + 0.5 * float(torch.rand((), generator=generator))
-    small = F.interpolate(views, (int(lowres_px * softness),) * 2, mode="area")
-    small = F.interpolate(small, (lowres_px,) * 2, mode="bicubic", align_corners=False)
-    warp = torch.randn((count, 2, 4, 4), generator=generator) * 0.02
-    field = F.interpolate(warp, (lowres_px,) * 2, mode="bicubic", align_corners=False)
-    line = (torch.arange(lowres_px) + 0.5) / lowres_px * 2 - 1
-    grid = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1) + field.movedim(1, -1)
-    small = F.grid_sample(small, grid, padding_mode="border", align_corners=False)
-    gain = 1 + 0.06 * torch.randn((count, 3, 1, 1), generator=generator)
-    small = torch.where(small > 0.97, small, (small + 1) * gain - 1)
-    return enlarge(small.clamp(-1, 1), size_px)
 
 
 def _choose_views(

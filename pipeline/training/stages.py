@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
-from pipeline.diffusion.loading import load_vae
+from pipeline.diffusion.loading import load_pipeline, load_vae
 from pipeline.digital_human.dataset import HeadDataset
+from pipeline.model_config import ModelConfig
 from pipeline.portrait.faces import FaceEmbedder
 from pipeline.training.diffusion import HIGHRES, LOWRES, DiffusionConfig, DiffusionPart
 from pipeline.training.image_encoder import ImageEncoderPart
+from pipeline.training.lowres_views import FirstStage
 from pipeline.training.subjects import Subjects, load_subjects
 
 HELD_OUT_SUBJECTS = 8
@@ -26,27 +28,38 @@ def lowres_part(data: Path, model: Path, start_from: Path | None = None) -> Diff
 
 
 def highres_part(data: Path, model: Path, start_from: Path | None = None) -> DiffusionPart:
-    """The second stage; ``model`` holds the autoencoder and the face pack."""
-    return _part(data, model, HIGHRES, start_from)
+    """The second stage; ``model`` holds the autoencoder, the face pack and the first stage."""
+    settings = ModelConfig.load(model).lowres
+    first_stage = FirstStage(
+        load_pipeline(model, "lowres", "cpu"), settings.size_px, settings.steps
+    )
+    return _part(data, model, HIGHRES, start_from, first_stage)
 
 
 def _part(
-    data: Path, model: Path, config: DiffusionConfig, start_from: Path | None
+    data: Path,
+    model: Path,
+    config: DiffusionConfig,
+    start_from: Path | None,
+    first_stage: FirstStage | None = None,
 ) -> DiffusionPart:
     encoder = model / IMAGE_ENCODER
     return DiffusionPart(
-        *_subjects(data, model, config.size_px),
+        *_subjects(data, model, config.size_px, config.mirrored),
         load_vae(model),
         config,
         start_from,
         encoder if encoder.exists() else None,
+        first_stage,
     )
 
 
-def _subjects(data: Path, model: Path, size_px: int) -> tuple[Subjects, Subjects]:
+def _subjects(
+    data: Path, model: Path, size_px: int, mirrored: bool = False
+) -> tuple[Subjects, Subjects]:
     embed = FaceEmbedder(model / "face").embed
     held_out = HeadDataset(data, "test")
     return (
-        load_subjects(HeadDataset(data, "train"), size_px, embed),
+        load_subjects(HeadDataset(data, "train"), size_px, embed, mirrored=mirrored),
         load_subjects(held_out, size_px, embed, copies=1, limit=HELD_OUT_SUBJECTS),
     )

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +9,8 @@ import torch
 from torch import Tensor
 
 from pipeline.diffusion.latents import Autoencoder, encode
-from pipeline.digital_human.dataset import HeadDataset
+from pipeline.diffusion.pipeline import Portraits
+from pipeline.digital_human.dataset import HeadDataset, Sequence
 from pipeline.digital_human.photo import augment_portrait
 from pipeline.images import Bytes, on_white, resize, to_signed
 
@@ -51,6 +51,7 @@ def load_subjects(
     embed: Callable[[Bytes, Floats], Floats],
     copies: int = 2,
     limit: int | None = None,
+    mirrored: bool = False,
     seed: int = 0,
 ) -> Subjects:
     """Load orbits and make portraits of every photo view and of the front view.
@@ -61,14 +62,32 @@ def load_subjects(
         embed: face embedding [512] of an RGB image and its five landmarks [5, 2] in pixels.
         copies: portraits made of each photo view, each with its own camera errors.
         limit: sequences to load.
+        mirrored: also load each sequence as a mirror shows it, a subject of its own.
         seed: of the camera errors.
     """
     rows = []
     for sequence in dataset.sequences[:limit]:
         loaded = dataset.load(sequence)
         rng = np.random.default_rng((seed, int(sequence)))
-        rows.append((_orbit(loaded, size_px), *_portraits(loaded, size_px, embed, copies, rng)))
+        for one in (loaded, loaded.mirrored()) if mirrored else (loaded,):
+            rows.append((_orbit(one, size_px), *_portraits(one, size_px, embed, copies, rng)))
     return Subjects(*(np.stack(column) for column in zip(*rows, strict=True)))
+
+
+def portraits_of(
+    subjects: Subjects,
+    who: npt.NDArray[np.int64],
+    which: npt.NDArray[np.int64],
+    size_px: int | None = None,
+) -> Portraits:
+    """The chosen portrait of each chosen subject, at the subjects' size unless told otherwise."""
+    images = subjects.portraits[who, which]
+    return Portraits(
+        to_signed(resize(images, size_px or images.shape[1])),
+        torch.from_numpy(subjects.identity[who, which]),
+        torch.from_numpy(subjects.azimuth_deg[who, which]),
+        torch.from_numpy(subjects.elevation_deg[who, which]),
+    )
 
 
 def encode_all(vae: Autoencoder, images: Bytes) -> Tensor:
@@ -77,12 +96,12 @@ def encode_all(vae: Autoencoder, images: Bytes) -> Tensor:
         return torch.stack([encode(vae, to_signed(subject)).float() for subject in images])
 
 
-def _orbit(loaded: Any, size_px: int) -> Bytes:
+def _orbit(loaded: Sequence, size_px: int) -> Bytes:
     return resize(on_white(loaded.views[loaded.kind == "orbit"]), size_px)
 
 
 def _portraits(
-    loaded: Any,
+    loaded: Sequence,
     size_px: int,
     embed: Callable[[Bytes, Floats], Floats],
     copies: int,

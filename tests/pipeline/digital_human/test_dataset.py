@@ -54,6 +54,26 @@ def test_the_stored_views_are_lossless(folder: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(first.landmarks, again.landmarks)
 
 
+def test_a_mirrored_sequence_is_another_person_on_the_same_orbit(folder: Path) -> None:
+    sequence = HeadDataset(folder).load(4)
+    mirrored = sequence.mirrored()
+    np.testing.assert_array_equal(mirrored.views[1], sequence.views[3, :, ::-1])
+    np.testing.assert_array_equal(mirrored.azimuth_deg[:4], sequence.azimuth_deg[:4])
+    np.testing.assert_allclose(
+        mirrored.cameras.cam_to_world[:4], sequence.cameras.cam_to_world[:4], atol=1e-6
+    )
+    positions = mirrored.cameras.cam_to_world[4:, :3, 3]
+    seen_from_deg = np.degrees(np.arctan2(positions[:, 0], positions[:, 2]))
+    np.testing.assert_allclose(mirrored.azimuth_deg[4:], seen_from_deg, rtol=1e-4)
+    np.testing.assert_allclose(mirrored.azimuth_deg[4:], -sequence.azimuth_deg[4:])
+    left, right = mirrored.landmarks[0, :2]
+    assert left[0] < right[0]
+    again = mirrored.mirrored()
+    for name in ("views", "azimuth_deg", "elevation_deg", "landmark_visible"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(sequence, name))
+    np.testing.assert_allclose(again.landmarks, sequence.landmarks, atol=1e-5)
+
+
 def test_a_finished_sequence_is_not_rendered_again(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,9 +8,11 @@ from pipeline.diffusion.conditions import clip_pixels
 from pipeline.diffusion.edm import PAPER_MIX, PURE_NOISE
 from pipeline.diffusion.loading import load_pipeline
 from pipeline.errors import UsageError
-from pipeline.training.diffusion import DiffusionConfig, DiffusionPart, imitate_lowres, portraits_of
+from pipeline.images import to_signed
+from pipeline.training.diffusion import DiffusionConfig, DiffusionPart
 from pipeline.training.image_encoder import TOKEN_DIM, ImageEncoderPart
-from pipeline.training.subjects import Subjects
+from pipeline.training.lowres_views import FirstStage, imitate_lowres
+from pipeline.training.subjects import Subjects, encode_all, portraits_of
 
 SIZE_PX = 32
 
@@ -144,3 +146,29 @@ def test_imitated_low_resolution_is_repeatable_and_softer_than_the_views():
     edges = np.abs(np.diff(orbit.astype(int), axis=3)).max()
     assert np.abs(np.diff(imitated.astype(int), axis=3)).max() < edges
     assert 2 < np.abs(imitated.astype(int) - orbit).mean() < 40
+
+
+def test_the_second_stage_learns_from_what_the_first_one_makes(lowres):
+    torch.manual_seed(0)
+    first = FirstStage(lowres.pipeline(lowres.build_model().eval()), SIZE_PX, steps=1)
+    views = first.views(subjects(4))
+    assert np.array_equal(views, first.views(subjects(4)))
+    config = DiffusionConfig(
+        size_px=SIZE_PX, channels=(32, 64), heads=(1, 2), mix=PAPER_MIX, batch_views=16
+    )
+    stage = DiffusionPart(subjects(4), subjects(2), tiny_vae(), config, first_stage=first)
+    imitated, made = stage.lowres_latents.unbind(1)
+    assert torch.equal(made, encode_all(stage.vae, views))
+    drawn = [stage.batch(0, step).lowres for step in range(4)]
+    seen = {
+        name
+        for batch in drawn
+        for latents in batch[:, 0]
+        for name, kind in (("imitated", imitated), ("made", made))
+        if any(torch.equal(latents, one) for one in kind.flatten(0, 1))
+    }
+    assert seen == {"imitated", "made"}
+    given = (to_signed(first.views(stage.held_out)) - to_signed(stage.held_out.orbit)) / 2
+    expected = -10 * given.square().mean((2, 3, 4)).log10().mean()
+    scores = stage.evaluate(stage.build_model().eval())
+    assert scores["psnr_given"] == pytest.approx(float(expected), abs=1e-4)
