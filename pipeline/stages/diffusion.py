@@ -51,6 +51,7 @@ class _Diffusion(Stage):
         """Generate the orbit of each row, [16, P, P, 3] uint8; the row's batch has no influence."""
         import torch
 
+        from pipeline.diffusion.colors import match_colors
         from pipeline.images import to_bytes
 
         settings = getattr(self.model_config, self.folder)
@@ -63,8 +64,13 @@ class _Diffusion(Stage):
             lowres_views=self._lowres_views(rows),
             on_step=lambda step, steps: context.checkpoint(self.name, step, steps),
         )
+        azimuths_deg = self.model_config.azimuths
+        matched = [
+            match_colors(made, azimuths_deg, row["portrait"], row["yaw_deg"])
+            for row, made in zip(rows, to_bytes(views), strict=True)
+        ]
         (column,) = self.outputs
-        return [{**row, column: one} for row, one in zip(rows, to_bytes(views), strict=True)]
+        return [{**row, column: one} for row, one in zip(rows, matched, strict=True)]
 
     def _lowres_views(self, rows: Sequence[Row]) -> "torch.Tensor | None":
         return None
