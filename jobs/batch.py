@@ -10,13 +10,14 @@ from importlib import metadata
 from typing import Any
 
 from jobs import gallery, manifest
-from jobs.outcomes import exit_code, settle, totals
+from jobs.outcomes import CRASHED, NOT_REACHED, exit_code, settle, totals
 from jobs.progress import Progress
 from jobs.sources import list_sources
+from pipeline.errors import ProcessingError
 from pipeline.graph import GraphOptions, build_graph, build_recipe, describe
 from pipeline.recipe import Recipe
 from pipeline.stage import Row, Stage
-from pipeline.storage import Location, locate, remove_stale
+from pipeline.storage import Location, check_writable, locate, remove_stale
 
 Execute = Callable[[Sequence[Stage], list[Row], Progress], Iterator[Row]]
 """Runs the stages over the rows and yields finished rows, reporting steps if it can."""
@@ -42,35 +43,48 @@ class Batch:
 
 
 def run_batch(batch: Batch, execute: Execute) -> int:
-    """Make the avatars and write what goes beside them.
+    """Make the avatars and write what goes beside them, also when the run is stopped half way.
 
     Returns:
         The exit code: 0 if every input is ok, 1 otherwise.
 
     Raises:
         UsageError: the options or addresses cannot be met.
+        ProcessingError: the run was given up; what was finished is written.
+        KeyboardInterrupt: the user stopped it; what was finished is written.
     """
     started = time.monotonic()
     sources = list_sources(batch.addresses, exclude=batch.destination)
     root = locate(batch.destination)
     recipe = build_recipe(batch.options)
     stages = build_graph(batch.options, root.uri, recipe)
+    check_writable(root)
+    manifest.read_manifest(root)  # a damaged one is better known now than after the work
     remove_stale(root)
-    rows = _run(stages, sources, execute)
+    rows, stopped = _run(stages, sources, execute)
     remove_stale(root)
     seconds = time.monotonic() - started
     _write(root, rows, _record(batch, recipe, stages, rows, seconds), recipe.model_hash)
     _print_summary(root, rows, seconds, batch.as_json)
+    if stopped is not None:
+        raise stopped
     return exit_code(rows)
 
 
-def _run(stages: Sequence[Stage], sources: list[str], execute: Execute) -> list[Row]:
+def _run(
+    stages: Sequence[Stage], sources: list[str], execute: Execute
+) -> tuple[list[Row], ProcessingError | KeyboardInterrupt | None]:
+    """Settled rows, and what stopped the run before all were reached."""
     finished: list[Row] = []
+    stopped = None
     with Progress(len(sources)) as progress:
-        for row in execute(stages, [{"source": source} for source in sources], progress):
-            finished.append(row)
-            progress.add(row)
-    return settle(finished, sources)
+        try:
+            for row in execute(stages, [{"source": source} for source in sources], progress):
+                finished.append(row)
+                progress.add(row)
+        except (ProcessingError, KeyboardInterrupt) as error:
+            stopped = error
+    return settle(finished, sources, NOT_REACHED if stopped else CRASHED), stopped
 
 
 def _write(root: Location, rows: list[Row], record: dict[str, Any], model_hash: str) -> None:

@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+DEBUG = "HEADSPLAT_DEBUG"
+"""Environment variable; when it is set, libraries say all they have to say, and so do errors."""
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
@@ -81,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(name: str, arguments: Sequence[str]) -> int:
     from pipeline.errors import BackendUnavailable, HeadsplatError, UsageError
 
-    if "HEADSPLAT_DEBUG" not in os.environ:
+    if DEBUG not in os.environ:
         _quiet_libraries()
     try:
         options, function = _parse(name, arguments)
@@ -90,6 +92,11 @@ def _run(name: str, arguments: Sequence[str]) -> int:
         print(f"headsplat {name}: {error}", file=sys.stderr)
         usage = isinstance(error, UsageError | BackendUnavailable)
         return EXIT_USAGE if usage else EXIT_FAILED
+    except OSError as error:  # a full disk, a folder without permission, a lost connection
+        if DEBUG in os.environ:
+            raise
+        print(f"headsplat {name}: {error}", file=sys.stderr)
+        return EXIT_FAILED
     except KeyboardInterrupt:
         print(f"\nheadsplat {name}: stopped; run it again to go on", file=sys.stderr)
         return EXIT_INTERRUPTED

@@ -34,8 +34,7 @@ def main(arguments: list[str]) -> int:
     except UsageError as error:
         print(error, file=sys.stderr)
         return 2
-    code = headsplat(["generate", portrait, out, *options])
-    return max(code, headsplat(["generate", group, out, "--faces", "all", *options]))
+    return headsplat(["generate", portrait, group, out, "--faces", "all", *options])
 
 
 def _installed(package: str, inner: str) -> Path:

@@ -114,8 +114,13 @@ def _gpu() -> Finding:
     if not torch.cuda.is_available():
         text = f"none that torch {torch.__version__} can use; avatars are made on the CPU"
         return Finding("gpu", "note", text)
-    names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return Finding("gpu", "ok", ", ".join(names))
+    names = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+    from pipeline.rasterizer.cuda import WHEEL_RECIPE, kernels_built
+
+    if not kernels_built():
+        text = f"{names}, but gsplat has no kernels for it; build them once: {WHEEL_RECIPE}"
+        return Finding("gpu", "note", text)
+    return Finding("gpu", "ok", f"{names}, with gsplat's kernels")
 
 
 def _model() -> Finding:

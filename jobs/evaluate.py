@@ -117,7 +117,7 @@ def _outcomes(
     from pipeline.evaluation.floors import Floors
     from pipeline.evaluation.generate import judge, products
     from pipeline.evaluation.subjects import held_out_subjects, orbit_loader
-    from pipeline.images import on_white
+    from pipeline.portrait.alpha import on_white
     from pipeline.portrait.faces import FaceEmbedder
 
     identify = FaceEmbedder(model / "face").embed

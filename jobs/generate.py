@@ -7,7 +7,7 @@ import tyro
 
 from jobs.options import AvatarOptions, graph_options
 from jobs.progress import Progress
-from pipeline.errors import ProcessingError, UsageError
+from pipeline.errors import UsageError
 from pipeline.stage import Row, Stage
 
 
@@ -63,9 +63,10 @@ def generate(options: GenerateOptions) -> int:
 
 def _on_ray(stages: Sequence[Stage], rows: list[Row], options: GenerateOptions) -> Iterator[Row]:
     import ray
+    from ray.data.exceptions import ExecutionTimeoutError
 
     from jobs.pools import plan_pools
-    from jobs.ray_cluster import connected
+    from jobs.ray_cluster import connected, given_up
     from jobs.ray_data import RayOptions, run_ray
 
     with connected(options.address):
@@ -79,10 +80,5 @@ def _on_ray(stages: Sequence[Stage], rows: list[Row], options: GenerateOptions) 
         )
         try:
             yield from run_ray(pools, rows, RayOptions(max_crashed_rows=options.max_crashed))
-        except ray.exceptions.RayError as error:
-            raise ProcessingError(_given_up(error)) from error
-
-
-def _given_up(error: Exception) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return f"the job was given up: {lines[-1] if lines else type(error).__name__}"
+        except (ray.exceptions.RayError, ExecutionTimeoutError) as error:
+            raise given_up(error) from error

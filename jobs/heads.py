@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import tyro
 
-from pipeline.errors import HeadsplatError, ProcessingError, UsageError
+from pipeline.errors import HeadsplatError, UsageError
 
 _LABELS = (
     "sex", "age_group", "hair_style", "hair_color", "beard", "eye_color", "garment", "expression",
@@ -142,7 +142,7 @@ def _render_with_ray(
         return
     import ray.data
 
-    from jobs.ray_cluster import connected
+    from jobs.ray_cluster import connected, given_up
 
     with connected(address):
         ray.data.DataContext.get_current().enable_progress_bars = False
@@ -151,7 +151,7 @@ def _render_with_ray(
         try:
             yield from source.map(_SequenceTask(folder, dataset), num_cpus=1).iter_rows()
         except ray.exceptions.RayError as error:
-            raise ProcessingError(f"the job was given up: {error}") from error
+            raise given_up(error) from error
 
 
 class _SequenceTask:
@@ -179,14 +179,15 @@ def sheet(options: SheetOptions) -> int:
         UsageError: the seeds cannot be read or there is nothing to show.
         UnreadableSource: the folder is no dataset.
     """
-    from pipeline.images import on_white
     from pipeline.pictures import contact_sheet, png
+    from pipeline.portrait.alpha import on_white
 
     heads = list(_heads_of(options))
     if not heads:
         raise UsageError(f"{options.source} has no heads to show; render some first")
     views = on_white(np.concatenate(heads))
     columns = len(heads[0]) if options.orbit else min(options.columns, len(views))
+    options.png.parent.mkdir(parents=True, exist_ok=True)
     options.png.write_bytes(png(contact_sheet(views, columns)))
     print(f"{options.png}: {len(heads)} heads")
     return 0

@@ -8,7 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import UnreadableSource
+from jobs.outcomes import NOT_REACHED
+from pipeline.errors import UsageError
 from pipeline.stage import Row
 from pipeline.storage import Location
 
@@ -47,18 +48,31 @@ def manifest_rows(rows: Sequence[Row], model_hash: str) -> list[Row]:
 
 
 def merged(rows: list[Row], earlier: list[Row]) -> list[Row]:
-    """Put ``rows`` over an earlier manifest: inputs that this run did not have keep their rows."""
-    present = {row["source"] for row in rows}
-    return [row for row in earlier if row["source"] not in present] + rows
+    """Put ``rows`` over an earlier manifest: inputs that this run did not reach keep their rows."""
+    before = {row["source"] for row in earlier}
+    news = [r for r in rows if r.get("error_code") != NOT_REACHED or r["source"] not in before]
+    present = {row["source"] for row in news}
+    return [row for row in earlier if row["source"] not in present] + news
 
 
 def read_manifest(root: Location) -> list[Row]:
-    """The rows of the manifest under ``root``; none if there is no manifest yet."""
-    try:
-        data = root.child(MANIFEST).read()
-    except UnreadableSource:
+    """The rows of the manifest under ``root``; none if there is no manifest yet.
+
+    Raises:
+        UnreadableSource: it is there but cannot be read now.
+        UsageError: it is damaged.
+    """
+    place = root.child(MANIFEST)
+    if not place.exists():
         return []
-    rows: list[Row] = pq.read_table(pa.BufferReader(data)).to_pylist(maps_as_pydicts="strict")
+    try:
+        table = pq.read_table(pa.BufferReader(place.read()))
+        rows: list[Row] = table.to_pylist(maps_as_pydicts="strict")
+    except (pa.ArrowException, ValueError) as error:
+        raise UsageError(
+            f"{place.uri} is damaged ({error}); move it away and run again: the avatars stay, and "
+            "their rows come back"
+        ) from error
     return rows
 
 

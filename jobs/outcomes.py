@@ -6,22 +6,27 @@ from typing import Any
 
 from pipeline.stage import Row
 
-CRASHED = "crashed"
+CRASHED, NOT_REACHED = "crashed", "not_reached"
+_REASONS = {
+    CRASHED: "the worker process died each time it came to this photo",
+    NOT_REACHED: "the run was stopped before this photo was finished; run it again to go on",
+}
 
 
-def settle(rows: Iterable[Row], sources: Sequence[str]) -> list[Row]:
+def settle(rows: Iterable[Row], sources: Sequence[str], missing: str = CRASHED) -> list[Row]:
     """Give every input its outcome, and put the rows in the order of the inputs.
 
-    An input without a row took its worker down each time: it has failed, as ``crashed``. A photo
-    with the same content as another shares that one's outcome.
+    A photo with the same content as another shares that one's outcome.
 
     Args:
         rows: finished rows; those of one photo with several faces differ in ``face_index``.
         sources: every input of the run.
+        missing: why an input without a row has failed: `CRASHED`, since it took its worker down
+            each time, or `NOT_REACHED`.
     """
     by_source = _by_source(rows, sources)
     for source in _lacking(by_source):
-        by_source[source].append(_crashed(source))
+        by_source[source].append(_failed(source, missing))
     settled: list[Row] = []
     for source in sources:
         outcomes = [_shared(row, by_source) for row in by_source[source]]
@@ -74,12 +79,12 @@ def _face(row: Row) -> int:
     return int(row.get("face_index") or 0)
 
 
-def _crashed(source: str) -> Row:
+def _failed(source: str, code: str) -> Row:
     return {
         "source": source,
         "outcome": "failed",
-        "error_code": CRASHED,
-        "error_message": "the worker process died each time it came to this photo",
+        "error_code": code,
+        "error_message": _REASONS[code],
         "error_stage": None,
     }
 

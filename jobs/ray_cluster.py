@@ -9,10 +9,8 @@ from collections.abc import Iterator
 import ray
 import ray.data
 
-from pipeline.errors import UsageError
-
-DEBUG = "HEADSPLAT_DEBUG"
-"""Environment variable; when it is set, Ray says all it has to say."""
+from jobs.cli import DEBUG
+from pipeline.errors import ProcessingError, UsageError
 
 
 @contextlib.contextmanager
@@ -37,6 +35,12 @@ def connected(address: str | None) -> Iterator[None]:
             ray.shutdown()
 
 
+def given_up(error: Exception) -> ProcessingError:
+    """What a user is told when Ray gives a job up: the last line, without the workers' traces."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return ProcessingError(f"the job was given up: {lines[-1] if lines else type(error).__name__}")
+
+
 def _connect(address: str) -> None:
     if DEBUG not in os.environ:
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
@@ -48,8 +52,8 @@ def _connect(address: str) -> None:
                 log_to_driver=DEBUG in os.environ,
                 logging_level=logging.ERROR,
             )
-    except (ConnectionError, ValueError) as error:
-        raise UsageError(f"no Ray cluster at {address}: {error}") from error
+    except (ConnectionError, ValueError, RuntimeError) as error:  # RuntimeError: other versions
+        raise UsageError(f"no Ray cluster to use at {address}: {error}") from error
 
 
 @contextlib.contextmanager

@@ -10,10 +10,9 @@ import glob
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
-from pipeline.errors import UnreadableSource, UsageError
-from pipeline.storage import Location, locate
+from pipeline.errors import UsageError
+from pipeline.storage import Location, locate, split_options
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 LIST_SUFFIX = ".txt"
@@ -26,42 +25,57 @@ def list_sources(addresses: Iterable[str], exclude: str | None = None) -> list[s
     Args:
         addresses: local folders (searched to any depth), files, globs, ``.txt`` files with one
             address a line, and URIs of objects or prefixes such as ``s3://bucket/prefix``.
-        exclude: folder or URI whose content is left out: the run's own destination.
+        exclude: folder or URI, the run's own destination, whose content is left out of what
+            folders, globs and prefixes give.
 
     Returns:
         Absolute paths and URIs, each once, folder contents in alphabetical order.
 
     Raises:
-        UsageError: an address does not exist, or there is no photo behind any.
+        UsageError: an address does not exist or cannot be listed, or there is no photo behind it.
     """
     addresses = list(addresses)
     if not addresses:
         raise UsageError("no photos were named; give photos or folders of photos")
-    found = dict.fromkeys(source for address in addresses for source in _expand(address))
-    hidden = None if exclude is None else locate(exclude).uri.rstrip("/") + "/"
-    sources = [source for source in found if hidden is None or not source.startswith(hidden)]
-    if not sources:
+    sources: dict[str, None] = {}
+    for address in addresses:
+        named, listed = _expand(address)
+        taken = named + _outside(listed, exclude, address)
+        if not taken:
+            endings = ", ".join(SUFFIXES)
+            raise UsageError(f"no photos in {address}: no file name ends in {endings}")
+        sources.update(dict.fromkeys(taken))
+    return list(sources)
+
+
+def _outside(listed: list[str], exclude: str | None, address: str) -> list[str]:
+    """What was found outside of the folder ``exclude``."""
+    if exclude is None:
+        return listed
+    hidden = locate(exclude).uri.rstrip("/") + "/"
+    outside = [source for source in listed if not source.startswith(hidden)]
+    if listed and not outside:
         raise UsageError(
-            f"no photos in {', '.join(addresses)}: no file name ends in {', '.join(SUFFIXES)}"
+            f"all photos in {address} lie inside the destination {exclude}, where avatars go; "
+            "give a destination elsewhere"
         )
-    return sources
+    return outside
 
 
-def _expand(address: str) -> Iterator[str]:
+def _expand(address: str) -> tuple[list[str], list[str]]:
+    """The photos behind an address: named one by one, and found in folders, globs and prefixes."""
     if "://" in address and not address.startswith("file://"):
-        yield from _remote(address)
-        return
+        return _remote(address)
     path = locate(address).path
     if os.path.isdir(path):
-        yield from _folder(Path(path))
-    elif path.endswith(LIST_SUFFIX) and os.path.isfile(path):
-        yield from _from_list(path)
-    elif os.path.lexists(path) or (path.lower().endswith(SUFFIXES) and not _has_wildcard(path)):
-        yield path
-    elif matches := sorted(glob.glob(path, recursive=True)):
-        yield from (match for match in matches if not os.path.isdir(match))
-    else:
-        raise UsageError(f"{address} does not exist; give photos, a folder of photos or a glob")
+        return [], list(_folder(Path(path)))
+    if path.endswith(LIST_SUFFIX) and os.path.isfile(path):
+        return _from_list(path)
+    if os.path.lexists(path) or _is_photo_name(path):
+        return [path], []
+    if matches := sorted(glob.glob(path, recursive=True)):
+        return [], [match for match in matches if not os.path.isdir(match)]
+    raise UsageError(f"{address} does not exist; give photos, a folder of photos or a glob")
 
 
 def _folder(folder: Path) -> Iterator[str]:
@@ -74,49 +88,53 @@ def _folder(folder: Path) -> Iterator[str]:
         )
 
 
-def _from_list(path: str) -> Iterator[str]:
-    for line in Path(path).read_text().splitlines():
+def _from_list(path: str) -> tuple[list[str], list[str]]:
+    named: list[str] = []
+    listed: list[str] = []
+    try:
+        lines = Path(path).read_text("utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"{path} is not UTF-8 text ({error.reason}); save the list as UTF-8"
+        ) from None
+    for line in lines:
         entry = line.strip()
         if entry and not entry.startswith("#"):
-            yield from _expand(entry)
+            more_named, more_listed = _expand(entry)
+            named += more_named
+            listed += more_listed
+    return named, listed
 
 
-def _remote(address: str) -> Iterator[str]:
+def _remote(address: str) -> tuple[list[str], list[str]]:
     from pyarrow import fs
 
-    address, query = _split_query(address)
-    fixed = address
+    name, options = split_options(address)
+    name, query = name.rstrip("/"), f"?{options}" if options else ""
+    fixed = name
     while _has_wildcard(fixed):
         fixed = fixed.rpartition("/")[0]
     place = locate(fixed + query)
     try:
-        info = place.filesystem.get_file_info(place.path)
-        if info.is_file:
-            yield address + query
-            return
+        if place.exists():
+            return [name + query], []
         selector = fs.FileSelector(place.path, recursive=True, allow_not_found=True)
         listing = place.filesystem.get_file_info(selector)
     except OSError as error:
-        raise UnreadableSource(f"{address} cannot be listed: {error}") from error
-    for info in sorted((entry for entry in listing if entry.is_file), key=lambda e: str(e.path)):
-        uri = Location(place.filesystem, info.path, place.prefix).uri
-        if info.path.lower().endswith(SUFFIXES) and (
-            fixed == address or fnmatch.fnmatch(uri, address)
-        ):
-            yield uri + query
+        raise UsageError(f"{name} cannot be listed: {error}") from error
+    paths = sorted(str(entry.path) for entry in listing if entry.is_file)
+    uris = [
+        Location(place.filesystem, path, place.prefix).uri
+        for path in paths
+        if path.lower().endswith(SUFFIXES)
+    ]
+    found = [uri + query for uri in uris if fixed == name or fnmatch.fnmatch(uri, name)]
+    return ([name + query], []) if not found and _is_photo_name(name) else ([], found)
 
 
-def _split_query(address: str) -> tuple[str, str]:
-    """Take the connection options off a URI; its query says how to reach it, not what it is.
-
-    A ``?`` counts as the start of options only before ``name=``; elsewhere it is a wildcard.
-    """
-    parts = urlsplit(address)
-    if "=" not in parts.query:
-        return address.rstrip("/"), ""
-    return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", "")), (
-        "?" + parts.query
-    )
+def _is_photo_name(address: str) -> bool:
+    """Whether this names one photo, be it there or not."""
+    return address.lower().endswith(SUFFIXES) and not _has_wildcard(address)
 
 
 def _has_wildcard(address: str) -> bool:

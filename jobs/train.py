@@ -159,7 +159,8 @@ def run(
         The final evaluation.
 
     Raises:
-        UsageError: there is no such part, or it cannot start from another model.
+        UsageError: there is no such part, it cannot start from another model, or there is no
+            time to train it.
     """
     from pipeline.devices import bf16_is_fast
     from pipeline.model_config import INDEX, ModelConfig
@@ -167,6 +168,9 @@ def run(
     if part not in RECIPES:
         raise UsageError(f"there is no part {part!r}; the parts are {', '.join(RECIPES)}")
     recipe = RECIPES[part]
+    for name, amount in (("steps", steps), ("minutes", minutes)):
+        if amount is not None and not amount > 0:
+            raise UsageError(f"{name} is {amount:g}; it must be more than 0")
     if start_from is not None and not recipe.can_start_from:
         able = ", ".join(name for name, one in RECIPES.items() if one.can_start_from)
         raise UsageError(f"{part} cannot start from another model's weights; {able} can")

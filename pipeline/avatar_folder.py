@@ -26,6 +26,7 @@ def read_record(root: Location, avatar_id: str) -> dict[str, Any] | None:
 
 def finished_row(row: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
     """``row`` with the outcome and the facts that an earlier run recorded."""
-    facts = ("id", "scores", "timings_s", "yaw_deg", "elevation_deg", "face_index", "face_count")
+    facts = ("id", "scores", "timings_s", "yaw_deg", "elevation_deg", "face_index", "face_count",
+             "gaussian_count")  # fmt: skip
     known = {name: record[name] for name in facts if name in record}
     return {**row, **known, "outcome": "ok", "resumed": True}

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pipeline.errors import GraphError, UsageError
+from pipeline.errors import GraphError, ModelNotFound, UsageError
 from pipeline.model_folder import components, model_hash, resolve_model
 from pipeline.recipe import Recipe
 from pipeline.stage import Row, Stage
@@ -21,6 +21,7 @@ _WEIGHTS_OF = {
     "HighRes": ("vae", "highres"),
     "Reconstruct": ("reconstructor",),
 }
+_OPTIONAL_PARTS = {"reconstructor"}
 _PROCESS_GB = 1.0
 """Memory of a worker besides its weights: libraries, and the rows it holds."""
 
@@ -30,6 +31,7 @@ _RANGES = {
     "fit_steps": (0, 10_000),
     "turntable_frames": (1, 360),
     "threads": (1, 256),
+    "seed": (0, 2**63 - 1),
 }
 
 
@@ -73,7 +75,8 @@ def build_recipe(options: GraphOptions) -> Recipe:
         if value is not None and not least <= value <= most:
             flag = name.replace("_", "-")
             raise UsageError(f"{flag} is {value}; it must be {least} to {most}")
-        chosen[name] = value
+        if name != "seed":
+            chosen[name] = value
     if options.face_pack is not None:
         chosen["face_pack"] = model_hash(resolve_model(options.face_pack))
     return Recipe(
@@ -106,6 +109,7 @@ def build_graph(options: GraphOptions, destination: str, recipe: Recipe) -> list
 
     model = resolve_model(options.model)
     config = ModelConfig.load(model)
+    _check_parts(model, options)
     stages: list[Stage] = [
         Load(LoadConfig(recipe=recipe, destination=destination)),
         Prepare(
@@ -137,6 +141,22 @@ def build_graph(options: GraphOptions, destination: str, recipe: Recipe) -> list
         stages = [stage for stage in stages if not isinstance(stage, SplitFaces)]
     check_columns(stages)
     return stages
+
+
+def _check_parts(model: Path, options: GraphOptions) -> None:
+    """Refuse an incomplete model before anything is loaded.
+
+    Raises:
+        ModelNotFound: a subfolder is missing that the stages need.
+    """
+    needed = {part for parts in _WEIGHTS_OF.values() for part in parts} - _OPTIONAL_PARTS
+    if options.face_pack is not None:
+        needed.discard("face")
+    missing = sorted(part for part in needed if not (model / part).is_dir())
+    if missing:
+        raise ModelNotFound(
+            f"the model {model} lacks {', '.join(missing)}; train each with headsplat train"
+        )
 
 
 def _set_resources(stage: Stage, model: Path, threads: int) -> None:

@@ -9,13 +9,6 @@ from torch import Tensor
 Bytes = npt.NDArray[np.uint8]
 
 
-def on_white(rgba: Bytes) -> Bytes:
-    """Composite straight-alpha RGBA [..., 4] uint8 on white: [..., 3] uint8."""
-    alpha = rgba[..., 3:].astype(np.uint16)
-    color = rgba[..., :3].astype(np.uint16) * alpha + 255 * (255 - alpha)
-    return ((color + 127) // 255).astype(np.uint8)
-
-
 def resize(images: Bytes, size_px: int) -> Bytes:
     """Shrink or enlarge images [V, H, W, C] uint8 to squares of ``size_px``."""
     if images.shape[1] == size_px:

@@ -74,7 +74,7 @@ class ModelConfig:
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise ModelNotFound(
                 f"{path} is not a headsplat model index ({error}); give a folder that "
-                "`headsplat train` or `headsplat models import` wrote"
+                "`headsplat train` wrote"
             ) from error
 
     def save(self, model: Path) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+GRAPH_VERSION = 2
+"""Raised with every change of code that changes avatars, so that older ones are made anew."""
 ID_DIGITS = 24
 """Hexadecimal digits of an id: 96 bits, so ten million photos never share one by chance."""
 
@@ -24,12 +26,14 @@ class Recipe:
         seed: the user's seed; every photo starts from the same one.
         faces: ``largest`` makes one avatar a photo, ``all`` one a face.
         options: the quality options, JSON values by name.
+        graph_version: of the code.
     """
 
     model_hash: str
     seed: int = 0
     faces: str = "largest"
     options: Mapping[str, Any] = field(default_factory=dict)
+    graph_version: int = GRAPH_VERSION
 
     def photo_id(self, image_sha256: str) -> str:
         """The id for a photo, `ID_DIGITS` hexadecimal digits."""

@@ -24,10 +24,6 @@ from pipeline.errors import (
 
 Row = dict[str, Any]
 
-STATUS_COLUMNS = ("outcome", "error_code", "error_message", "error_stage", "error_trace")
-"""Columns that every row may carry besides those that the stages declare; ``outcome`` is ``ok``,
-``rejected`` (the input is at fault) or ``failed`` (we are), and None while work goes on."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:

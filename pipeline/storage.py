@@ -6,16 +6,18 @@ by one and the file that marks it complete goes last.
 """
 
 import os
+import re
 import shutil
 import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from pipeline.errors import ImageTooLarge, UnreadableSource, UsageError
 
@@ -23,6 +25,8 @@ PARTIAL = ".partial"
 """Folder under a local destination in which results are written before they are renamed."""
 _STALE_S = 6 * 3600.0
 _S3_ATTEMPTS = 4
+_OPTIONS = re.compile(r"\?(?=[a-z_]+=)")
+"""Where the connection options of a URI begin; another ``?`` is a wildcard or part of a name."""
 
 
 @dataclass(frozen=True)
@@ -104,16 +108,41 @@ def locate(address: str) -> Location:
     """
     from pyarrow import fs
 
-    parts = urlsplit(address)
-    if "://" not in address or parts.scheme == "file":
-        path = parts.path if "://" in address else address
+    address, query = split_options(address)
+    scheme, _, path = address.rpartition("://")
+    if scheme in ("", "file"):
+        path = unquote(path) if scheme else path
         return Location(fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(path)))
-    path = f"{parts.netloc}{parts.path}".rstrip("/")
-    prefix = f"{parts.scheme}://"
-    if parts.scheme == "s3":
-        options = {key: values[-1] for key, values in parse_qs(parts.query).items()}
-        return Location(_s3(parts.netloc, options), path, prefix)
-    return Location(_through_fsspec(parts.scheme, address), path, prefix)
+    if scheme == "s3":
+        return Location(_s3(query), path.rstrip("/"), "s3://")
+    if scheme in ("http", "https"):
+        raise UsageError(f"{address} is a web address; download the photo and give the file")
+    return Location(_through_fsspec(scheme, address), path.rstrip("/"), f"{scheme}://")
+
+
+def split_options(address: str) -> tuple[str, str]:
+    """Split a URI into what it names and its connection options, as in ``region=eu-west-1``."""
+    if "://" not in address:
+        return address, ""
+    name, *options = _OPTIONS.split(address, maxsplit=1)
+    return name, "".join(options)
+
+
+def check_writable(root: Location) -> None:
+    """Make sure that files can be written under ``root``, before hours are spent on them.
+
+    Raises:
+        UsageError: they cannot.
+    """
+    probe = root.child(f".writable-{uuid.uuid4().hex}")
+    try:
+        probe.write(b"")
+        probe.filesystem.delete_file(probe.path)
+    except OSError as error:
+        raise UsageError(
+            f"nothing can be written under {root.uri} ({_first_line(error)}); give a folder or "
+            "prefix that you may write to"
+        ) from error
 
 
 @contextmanager
@@ -129,8 +158,7 @@ def publishing(root: Location, name: str, last: str) -> Iterator[Path]:
         last: the file that marks the folder as complete; it becomes visible last.
     """
     parent = Path(root.path, PARTIAL) if root.is_local else Path(tempfile.gettempdir())
-    parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=parent))
+    folder = _fresh_folder(parent, name)
     try:
         yield folder
         if root.is_local:
@@ -147,10 +175,18 @@ def remove_stale(root: Location) -> None:
     if not root.is_local or not partial.is_dir():
         return
     for folder in partial.iterdir():
-        if time.time() - folder.stat().st_mtime > _STALE_S:
-            shutil.rmtree(folder, ignore_errors=True)
-    if not any(partial.iterdir()):
+        with suppress(FileNotFoundError):  # another run may have renamed it just now
+            if time.time() - folder.stat().st_mtime > _STALE_S:
+                shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):  # not empty, or gone already
         partial.rmdir()
+
+
+def _fresh_folder(parent: Path, name: str) -> Path:
+    while True:
+        parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):  # another run may have tidied the empty parent away
+            return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=parent))
 
 
 def _rename(folder: Path, target: Path, last: str) -> None:
@@ -170,9 +206,11 @@ def _put(folder: Path, target: Location, last: str) -> None:
         target.child(name).write((folder / name).read_bytes())
 
 
-def _s3(bucket: str, options: dict[str, str]) -> Any:
+@cache
+def _s3(query: str) -> Any:
     from pyarrow import fs
 
+    options = {key: values[-1] for key, values in parse_qs(query).items()}
     known = {"region", "endpoint_override", "scheme", "anonymous"}
     if unknown := sorted(set(options) - known):
         raise UsageError(f"s3 option {unknown[0]!r} is unknown; known are {sorted(known)}")

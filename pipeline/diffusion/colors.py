@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
 
-from pipeline.images import Bytes, on_white
+from pipeline.images import Bytes
+from pipeline.portrait.alpha import on_white
 
 Floats = npt.NDArray[np.float64]
 

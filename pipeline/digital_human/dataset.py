@@ -4,16 +4,10 @@ Layout: ``dataset.json`` (options, versions, conventions) and ``sequences/000123
 row per view. Files appear by rename, so whatever exists is complete and a killed run goes on.
 """
 
-import argparse
 import dataclasses
 import io
 import json
-import multiprocessing
 import os
-import sys
-import time
-from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,7 +19,7 @@ from PIL import Image
 
 from pipeline.cameras import Cameras
 from pipeline.digital_human.sequence import DatasetOptions, render_sequence
-from pipeline.errors import HeadsplatError, UnreadableSource, UsageError
+from pipeline.errors import UnreadableSource, UsageError
 
 HELD_OUT_EVERY = 10
 SPLITS = ("train", "test", "all")
@@ -221,61 +215,3 @@ class HeadDataset:
             landmark_visible=np.array(columns["landmark_visible"], bool),
             labels={name: columns[name][0] for name in LABELS},
         )
-
-
-def render_dataset(
-    folder: Path, options: DatasetOptions, identities: Iterable[int], workers: int
-) -> int:
-    """Render the missing sequences of some identities in a pool of processes.
-
-    Args:
-        folder: of the dataset.
-        options: of the dataset.
-        identities: identity numbers.
-        workers: processes.
-
-    Returns:
-        Number of sequences rendered now.
-    """
-    prepare_folder(folder, options)
-    wanted = [
-        identity * options.appearances + appearance
-        for identity in identities
-        for appearance in range(options.appearances)
-    ]
-    missing = [sequence for sequence in wanted if not sequence_path(folder, sequence).exists()]
-    started = time.monotonic()
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        jobs = [pool.submit(write_sequence, folder, options, sequence) for sequence in missing]
-        for done, job in enumerate(jobs, 1):
-            job.result()
-            if done % 10 == 0 or done == len(jobs):
-                pace = (time.monotonic() - started) / done
-                print(f"{done}/{len(jobs)} sequences, {pace:.2f} s each", flush=True)
-    return len(missing)
-
-
-def main(arguments: list[str]) -> int:
-    """``python -m pipeline.digital_human.dataset OUT --identities N``: render without a cluster."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.digital_human.dataset")
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--identities", type=int, required=True)
-    parser.add_argument("--start", type=int, default=0, help="first identity")
-    parser.add_argument("--appearances", type=int, default=1)
-    parser.add_argument("--size", type=int, default=256, help="pixels")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
-    given = parser.parse_args(arguments)
-    # One thread per process: spinning BLAS threads cost half as much again.
-    os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
-    try:
-        options = DatasetOptions(size_px=given.size, appearances=given.appearances)
-        identities = range(given.start, given.start + given.identities)
-        render_dataset(given.out, options, identities, given.workers)
-    except HeadsplatError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -11,7 +11,8 @@ from pipeline.evaluation.floors import NEAREST_IDENTITY, PORTRAIT_COPY, Floors
 from pipeline.evaluation.results import Candidate, Evaluation
 from pipeline.evaluation.scores import Embed, ViewScores, score_views
 from pipeline.evaluation.subjects import Pixels, Subject
-from pipeline.images import on_white, resize
+from pipeline.images import resize
+from pipeline.portrait.alpha import on_white
 from pipeline.stage import Context, Row, Stage, run_stage
 
 PRODUCT_COLUMNS = (("low-res views", "lowres_views"), ("views", "views"))

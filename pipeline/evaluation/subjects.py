@@ -10,8 +10,10 @@ import numpy.typing as npt
 from pipeline.cameras import RADIUS
 from pipeline.digital_human.dataset import HeadDataset, Sequence
 from pipeline.errors import UsageError
-from pipeline.images import on_white, resize
-from pipeline.portrait.alignment import apply, warp
+from pipeline.images import resize
+from pipeline.portrait.alignment import apply
+from pipeline.portrait.alpha import on_white
+from pipeline.portrait.framing import warp_straight
 
 Condition = Literal["front", "photo"]
 Pixels = npt.NDArray[np.uint8]
@@ -108,12 +110,7 @@ def frame_portrait(rgba: Pixels, cam_to_world: Floats) -> tuple[Pixels, Transfor
     linear = scale * np.array([[cos_roll, sin_roll], [-sin_roll, cos_roll]])
     centre = np.full(2, size_px / 2)
     transform = np.concatenate([linear, (centre - linear @ centre)[:, None]], 1)
-    alpha = rgba[..., 3:].astype(np.float32) / 255
-    premultiplied = np.concatenate([rgba[..., :3] * alpha, rgba[..., 3:]], -1)
-    warped = warp(np.round(premultiplied).astype(np.uint8), transform, (size_px, size_px))
-    opacity = np.maximum(warped[..., 3:].astype(np.float32), 1) / 255
-    straight = np.clip(np.round(warped[..., :3] / opacity), 0, 255).astype(np.uint8)
-    return np.concatenate([straight, warped[..., 3:]], -1), transform
+    return warp_straight(rgba, transform, size_px), transform
 
 
 def _subject(sequence: Sequence, condition: Condition) -> Subject:

@@ -5,7 +5,7 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from pipeline.images import on_white
+from pipeline.portrait.alpha import on_white
 from pipeline.reconstruction.masks import alpha_from_white
 
 

@@ -110,7 +110,8 @@ def _portraits(rows: Sequence[Row], size_px: int) -> "Portraits":
     import torch
 
     from pipeline.diffusion.pipeline import Portraits
-    from pipeline.images import on_white, resize, to_signed
+    from pipeline.images import resize, to_signed
+    from pipeline.portrait.alpha import on_white
 
     images = resize(on_white(np.stack([row["portrait"] for row in rows])), size_px)
     return Portraits(

@@ -12,7 +12,7 @@ from pipeline.errors import ImageTooSmall, NoFaceFound, UsageError
 from pipeline.portrait import alignment
 from pipeline.portrait.alpha import on_white
 from pipeline.portrait.decode import Photo, decode
-from pipeline.portrait.faces import MIN_SCORE, Face, FacePack, largest
+from pipeline.portrait.faces import MIN_SCORE, Face, FaceEmbedder, FacePack, largest
 from pipeline.portrait.framing import frame, portrait_transform
 from pipeline.portrait.matting import Matting
 from pipeline.portrait.pose import fit_pose
@@ -31,7 +31,9 @@ class PrepareConfig:
         model: model folder with ``face/`` and ``matting/``.
         size_px: side of the portraits.
         faces: ``largest`` takes one face of a photo, ``all`` every one, left to right.
-        face_pack: folder with another detector and ArcFace network; None takes the model's.
+        face_pack: folder with another detector and ArcFace network; None takes the model's. The
+            identity that the diffusion stages see comes from the model's own ArcFace network, with
+            which they were trained, and from the pack only if the model brings none.
         threads: onnxruntime threads.
     """
 
@@ -71,6 +73,7 @@ class Prepare(Stage):
     def __init__(self, config: PrepareConfig) -> None:
         self.config = config
         self._pack: FacePack | None = None
+        self._embedder: FacePack | FaceEmbedder | None = None
         self._matting: Matting | None = None
 
     def setup(self, device: str) -> None:
@@ -79,8 +82,10 @@ class Prepare(Stage):
         Raises:
             ModelNotFound: a network is missing or damaged.
         """
-        pack = self.config.face_pack or self.config.model / FACE_FOLDER
-        self._pack = FacePack(pack, self.config.threads)
+        own = self.config.model / FACE_FOLDER
+        self._pack = FacePack(self.config.face_pack or own, self.config.threads)
+        foreign = self.config.face_pack is not None and own.is_dir()
+        self._embedder = FaceEmbedder(own, self.config.threads) if foreign else self._pack
         self._matting = Matting(self.config.model / MATTING_FILE, self.config.threads)
 
     def process(self, rows: Sequence[Row], context: Context) -> list[Row]:
@@ -105,7 +110,7 @@ class Prepare(Stage):
         ]
 
     def _portrait(self, photo: Photo, face: Face) -> Row:
-        assert self._pack is not None, "setup was not called"
+        assert self._embedder is not None, "setup was not called"
         assert self._matting is not None, "setup was not called"
         pose = fit_pose(face.landmarks)
         framed = frame(photo.rgba, pose, self.config.size_px)
@@ -113,7 +118,7 @@ class Prepare(Stage):
         in_portrait = portrait_transform(pose, self.config.size_px)
         landmarks = alignment.apply(in_portrait, face.landmarks)
         # the diffusion stages learnt from identities of cut-out heads on white
-        identity = self._pack.embed(on_white(portrait), landmarks)
+        identity = self._embedder.embed(on_white(portrait), landmarks)
         return {
             "portrait": portrait,
             "identity": identity,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from pipeline.cameras import Cameras, look_at_origin
+from pipeline.errors import ModelNotFound
 from pipeline.model_config import ModelConfig
 from pipeline.stage import Context, Resources, Row, Stage
 
@@ -42,14 +43,26 @@ class Reconstruct(Stage):
         self.config = config
 
     def setup(self, device: str) -> None:
-        """Load the Gaussian network onto ``device``."""
+        """Load the Gaussian network onto ``device``.
+
+        Raises:
+            ModelNotFound: it is damaged.
+        """
         from pipeline.reconstruction.lgm import LargeGaussianModel
 
         self.model_config = ModelConfig.load(self.config.model)
         folder = self.config.model / NETWORK
         self.network = None
-        if folder.exists():
-            self.network = LargeGaussianModel.from_pretrained(folder).float().eval().to(device)
+        if not folder.exists():
+            return
+        try:
+            network = LargeGaussianModel.from_pretrained(folder)
+        except (OSError, ValueError) as error:
+            raise ModelNotFound(
+                f"{folder} is not a complete Gaussian network ({error}); train it with "
+                "`headsplat train gaussians`, or delete the folder"
+            ) from error
+        self.network = network.float().eval().to(device)
 
     def process(self, rows: Sequence[Row], context: Context) -> list[Row]:
         """Add ``gaussians`` [N, 14] float32 in LGM's order, and ``scores``."""

@@ -18,7 +18,8 @@ from torch.nn import functional
 from pipeline.cameras import ORBIT_VIEWS, Cameras
 from pipeline.digital_human.dataset import HeadDataset
 from pipeline.gaussians import CHANNELS, Gaussians
-from pipeline.images import on_white, resize
+from pipeline.images import resize
+from pipeline.portrait.alpha import on_white
 from pipeline.reconstruction.lgm import LargeGaussianModel, Preset, lgm_config, network_inputs
 from pipeline.reconstruction.losses import dssim, psnr
 from pipeline.reconstruction.rays import plucker_rays

@@ -12,7 +12,9 @@ from pipeline.diffusion.latents import Autoencoder, encode
 from pipeline.diffusion.pipeline import Portraits
 from pipeline.digital_human.dataset import HeadDataset, Sequence
 from pipeline.digital_human.photo import augment_portrait
-from pipeline.images import Bytes, on_white, resize, to_signed
+from pipeline.errors import UsageError
+from pipeline.images import Bytes, resize, to_signed
+from pipeline.portrait.alpha import on_white
 
 Floats = npt.NDArray[np.float32]
 
@@ -41,8 +43,7 @@ class Subjects:
 
 def load_orbits(dataset: HeadDataset, size_px: int, limit: int | None = None) -> Bytes:
     """The orbit views of a dataset on white, [S, V, size_px, size_px, 3] uint8."""
-    sequences = dataset.sequences[:limit]
-    return np.stack([_orbit(dataset.load(one), size_px) for one in sequences])
+    return np.stack([_orbit(dataset.load(one), size_px) for one in _chosen(dataset, limit)])
 
 
 def load_subjects(
@@ -66,7 +67,7 @@ def load_subjects(
         seed: of the camera errors.
     """
     rows = []
-    for sequence in dataset.sequences[:limit]:
+    for sequence in _chosen(dataset, limit):
         loaded = dataset.load(sequence)
         rng = np.random.default_rng((seed, int(sequence)))
         for one in (loaded, loaded.mirrored()) if mirrored else (loaded,):
@@ -94,6 +95,20 @@ def encode_all(vae: Autoencoder, images: Bytes) -> Tensor:
     """Latents [S, V, C, h, w] of images [S, V, P, P, 3], one subject at a time."""
     with torch.no_grad():
         return torch.stack([encode(vae, to_signed(subject)).float() for subject in images])
+
+
+def _chosen(dataset: HeadDataset, limit: int | None) -> list[int]:
+    """The first sequences of the dataset's split.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if not dataset.sequences:
+        raise UsageError(
+            f"{dataset.folder} lacks people to train on or to judge by; render 10 identities or "
+            "more, every tenth is held out"
+        )
+    return dataset.sequences[:limit]
 
 
 def _orbit(loaded: Sequence, size_px: int) -> Bytes:

@@ -12,8 +12,9 @@ from jobs.evaluate import EvaluateOptions, evaluate, evaluate_stages
 from pipeline.errors import ModelNotFound, UnreadableSource, UsageError
 from pipeline.evaluation.metrics import PSNR_CEILING_DB
 from pipeline.evaluation.report import BEGIN, END
-from pipeline.images import on_white, resize
+from pipeline.images import resize
 from pipeline.model_config import ModelConfig
+from pipeline.portrait.alpha import on_white
 from pipeline.stage import Context, Row, Stage
 
 SIZE_PX = 48

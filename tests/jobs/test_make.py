@@ -112,6 +112,43 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert len(list(out.glob("*/avatar.json"))) == 8
 
 
+def test_a_run_that_is_stopped_writes_what_it_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for i in range(3):
+        photo(folder / f"{i}.png", i)
+    invent, calls = toy_avatars.Invent._invent, []
+
+    def interrupted(self: toy_avatars.Invent, row: dict[str, object]) -> dict[str, object]:
+        calls.append(row)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return invent(self, row)
+
+    monkeypatch.setattr(toy_avatars.Invent, "_invent", interrupted)
+    assert main(["make", str(folder), "-o", str(out)]) == 130
+    codes = {name: row["error_code"] for name, row in _outcomes(out).items()}
+    assert codes == {"0.png": None, "1.png": "not_reached", "2.png": "not_reached"}
+    assert "run it again to go on" in capsys.readouterr().err
+    assert main(["make", str(folder), "-o", str(out)]) == 0
+    rows = _outcomes(out)
+    assert [rows[f"{i}.png"]["resumed"] for i in range(3)] == [True, False, False]
+    assert [rows[f"{i}.png"]["gaussian_count"] for i in range(3)] == [50, 50, 50]
+
+
+def test_a_destination_that_cannot_be_written_to_is_told_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TOY_LOG", str(tmp_path / "log"))
+    (tmp_path / "file").write_bytes(b"x")
+    source = str(photo(tmp_path / "1.png", 1))
+    assert main(["make", source, "-o", str(tmp_path / "file")]) == 2
+    assert "nothing can be written under" in capsys.readouterr().err
+    assert not (tmp_path / "log").exists()
+
+
 def test_mistakes_are_told_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, text in (
         (["make", str(tmp_path / "nowhere"), "-o", str(tmp_path)], "nowhere does not exist"),

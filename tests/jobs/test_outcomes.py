@@ -1,9 +1,12 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from jobs import manifest
 from jobs.gallery import gallery
-from jobs.outcomes import exit_code, incomplete, settle, totals
+from jobs.outcomes import NOT_REACHED, exit_code, incomplete, settle, totals
+from pipeline.errors import UsageError
 from pipeline.stage import Row
 from pipeline.storage import locate
 
@@ -72,6 +75,21 @@ def test_the_manifest_reads_back_and_merges(tmp_path: Path) -> None:
         ("a.jpg", "ok"),
         ("<b>.jpg", "ok"),
     ]
+
+
+def test_a_run_that_was_stopped_leaves_earlier_outcomes_alone() -> None:
+    earlier = manifest.manifest_rows(settle([GOOD], ["a.jpg"]), "hash")
+    stopped = settle([BAD], ["a.jpg", "<b>.jpg", "c.jpg"], NOT_REACHED)
+    assert [row["error_code"] for row in stopped] == ["not_reached", "no_face", "not_reached"]
+    merged = manifest.merged(manifest.manifest_rows(stopped, "hash"), earlier)
+    outcomes = {row["source"]: row["outcome"] for row in merged}
+    assert outcomes == {"a.jpg": "ok", "<b>.jpg": "rejected", "c.jpg": "failed"}
+
+
+def test_a_damaged_manifest_is_named(tmp_path: Path) -> None:
+    (tmp_path / "manifest.parquet").write_bytes(b"PAR1 and nothing else")
+    with pytest.raises(UsageError, match=r"manifest\.parquet is damaged"):
+        manifest.read_manifest(locate(str(tmp_path)))
 
 
 def test_failures_are_listed_one_json_object_a_line(tmp_path: Path) -> None:

@@ -42,6 +42,21 @@ def test_the_destination_is_not_an_input(photos: Path) -> None:
     assert sources == [str(photos / "a.png"), str(photos / "b.JPG")]
 
 
+def test_a_photo_that_is_named_may_lie_in_the_destination(photos: Path) -> None:
+    named = str(photos / "a.png")
+    assert list_sources([named], exclude=str(photos)) == [named]
+    with pytest.raises(UsageError, match="lie inside the destination"):
+        list_sources([str(photos / "sub")], exclude=str(photos))
+    with pytest.raises(UsageError, match="lie inside the destination"):
+        list_sources([named, str(photos / "*.png")], exclude=str(photos))
+
+
+def test_a_list_in_another_encoding_is_named(photos: Path) -> None:
+    (photos / "list.txt").write_bytes("b\u00e9b\u00e9.jpg".encode("latin-1"))
+    with pytest.raises(UsageError, match="not UTF-8"):
+        list_sources([str(photos / "list.txt")])
+
+
 def test_remote_prefixes_globs_and_objects() -> None:
     import fsspec
 
@@ -52,6 +67,11 @@ def test_remote_prefixes_globs_and_objects() -> None:
     expected = ["memory:///bucket/a.jpg", "memory:///bucket/deep/b.png"]
     assert list_sources([root]) == expected
     assert len(list_sources([root + "/readme.md"])) == 1
+    gone = f"{root}/gone.jpg"
+    assert list_sources([root, gone]) == [*expected, gone], "a named photo has an outcome"
+    for nothing in (f"{root}/typo*.jpg", "memory://bukket/photos"):
+        with pytest.raises(UsageError, match="no photos in memory"):
+            list_sources([root, nothing])
     memory.rm("/bucket", recursive=True)
 
 

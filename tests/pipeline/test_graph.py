@@ -1,11 +1,22 @@
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pipeline.errors import GraphError, UsageError
-from pipeline.graph import GraphOptions, build_recipe, check_columns, describe, needed_after, trim
+from pipeline.errors import GraphError, ModelNotFound, UsageError
+from pipeline.graph import (
+    GraphOptions,
+    build_graph,
+    build_recipe,
+    check_columns,
+    describe,
+    needed_after,
+    trim,
+)
 from pipeline.local import Claims, run_local
+from pipeline.model_config import ModelConfig
+from pipeline.recipe import Recipe
 from pipeline.stage import Context, Resources, Row, Stage
 
 
@@ -80,3 +91,16 @@ def test_the_first_claim_wins() -> None:
 def test_options_out_of_range_are_refused_before_the_model_is_read() -> None:
     with pytest.raises(UsageError, match="turntable-frames is 0"):
         build_recipe(GraphOptions(turntable_frames=0))
+    with pytest.raises(UsageError, match="seed is -1; it must be 0 to "):
+        build_recipe(GraphOptions(seed=-1))
+
+
+def test_a_model_without_a_part_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
+    for part in ("face", "matting", "vae", "lowres"):
+        (tmp_path / part).mkdir()
+    (tmp_path / "vae" / "weights.safetensors").write_bytes(b"x")
+    ModelConfig().save(tmp_path)
+    with pytest.raises(ModelNotFound, match="lacks highres; train"):
+        build_graph(GraphOptions(model=tmp_path), "out", Recipe(model_hash="m"))
+    (tmp_path / "highres").mkdir()
+    assert len(build_graph(GraphOptions(model=tmp_path), "out", Recipe(model_hash="m"))) == 6

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import ImageTooLarge, UnreadableSource, UsageError
-from pipeline.storage import PARTIAL, locate, publishing, remove_stale
+from pipeline.storage import PARTIAL, check_writable, locate, publishing, remove_stale
 
 
 def test_local_files_are_read_and_written_whole(tmp_path: Path) -> None:
@@ -76,3 +76,20 @@ def test_what_killed_runs_left_is_removed_when_it_is_old(tmp_path: Path) -> None
     os.utime(tmp_path / PARTIAL / "new", (0, 0))
     remove_stale(locate(str(tmp_path)))
     assert os.listdir(tmp_path) == []
+
+
+def test_names_that_look_like_options_stay_names(tmp_path: Path) -> None:
+    assert locate("s3://bucket/a#1?.jpg").path == "bucket/a#1?.jpg"
+    assert locate("s3://bucket/a.jpg?region=eu-west-1").uri == "s3://bucket/a.jpg"
+    assert locate(f"file://{tmp_path}/a%20b").path == f"{tmp_path}/a b"
+    assert locate(f"{tmp_path}/a?b=c.jpg").path == f"{tmp_path}/a?b=c.jpg"
+    with pytest.raises(UsageError, match="download the photo"):
+        locate("https://example.org/a.jpg?size=1")
+
+
+def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+    check_writable(locate(str(tmp_path / "new" / "folder")))
+    assert os.listdir(tmp_path / "new" / "folder") == []
+    (tmp_path / "file").write_bytes(b"x")
+    with pytest.raises(UsageError, match="nothing can be written under"):
+        check_writable(locate(str(tmp_path / "file")))

@@ -139,3 +139,11 @@ def test_our_own_lint_finds_what_ray_lets_through(
 ) -> None:
     damage(config)
     assert any(said in problem for problem in problems(config))
+
+
+def test_the_command_in_the_file_says_what_to_plan_for() -> None:
+    comment = [line for line in (ROOT / "cluster.yaml").read_text().splitlines() if "#" in line]
+    (command,) = [line for line in comment if "headsplat generate s3://" in line]
+    cpus, gpus = (re.search(rf"--{name} (\d+)", command) for name in ("cpus", "gpus"))
+    assert cpus is not None, "without workers, the cluster has no CPU to plan with"
+    assert gpus is not None

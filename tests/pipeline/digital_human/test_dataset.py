@@ -9,7 +9,6 @@ from pipeline.digital_human import dataset as dataset_module
 from pipeline.digital_human.dataset import (
     HeadDataset,
     is_held_out,
-    main,
     prepare_folder,
     sequence_path,
     write_sequence,
@@ -132,10 +131,3 @@ def test_mistakes_are_named(tmp_path: Path, folder: Path) -> None:
         HeadDataset(folder).load(99)
     with pytest.raises(UsageError, match="size 8 px is outside 16 to 1024"):
         DatasetOptions(size_px=8)
-
-
-def test_the_command_reports_a_wrong_size(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main([str(tmp_path), "--identities", "1", "--size", "4"]) == 2
-    assert "size 4 px is outside" in capsys.readouterr().err

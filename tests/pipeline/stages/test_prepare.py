@@ -1,6 +1,7 @@
 """Prepare with the shipped networks on real photos and on everything that is not one."""
 
 import io
+import shutil
 from pathlib import Path
 
 import insightface
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import skimage
 from PIL import Image
+from tiny_arcface import write_arcface
 
 from pipeline.errors import ModelNotFound, UsageError
 from pipeline.model_folder import EMBEDDED
@@ -107,6 +109,7 @@ def test_the_user_s_alpha_bounds_the_portrait(
 def test_every_face_of_a_group_is_a_row(prepare: Prepare) -> None:
     stage = Prepare(PrepareConfig(model=EMBEDDED, faces="all"))
     stage._pack, stage._matting = prepare._pack, prepare._matting
+    stage._embedder = prepare._embedder
     rows = run_stage(stage, [{"image": GROUP.read_bytes(), "source": "t1.jpg"}])
     boxes = np.stack([row["face_box"] for row in rows])
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
@@ -153,3 +156,19 @@ def test_missing_networks_are_named(tmp_path: Path) -> None:
 def test_settings_are_checked_at_once(change: dict[str, object]) -> None:
     with pytest.raises(UsageError, match="must be"):
         PrepareConfig(model=EMBEDDED, **change)
+
+
+def test_a_foreign_pack_finds_faces_and_the_models_own_network_names_them(
+    tmp_path: Path, astronaut: dict[str, object]
+) -> None:
+    shutil.copy(EMBEDDED / "face" / "detector.onnx", tmp_path)
+    write_arcface(tmp_path / "arcface.onnx")
+    stage = Prepare(PrepareConfig(model=EMBEDDED, face_pack=tmp_path))
+    stage.setup("cpu")
+    (row,) = run_stage(stage, [{"image": ASTRONAUT.read_bytes()}])
+    np.testing.assert_allclose(row["identity"], astronaut["identity"], atol=1e-6)
+    shutil.copytree(EMBEDDED / "matting", tmp_path / "model" / "matting")
+    stage = Prepare(PrepareConfig(model=tmp_path / "model", face_pack=tmp_path))
+    stage.setup("cpu")
+    (row,) = run_stage(stage, [{"image": ASTRONAUT.read_bytes()}])
+    assert row["identity"].shape == (48,)
