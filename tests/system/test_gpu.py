@@ -1,0 +1,58 @@
+"""What changes on a GPU: skipped without one."""
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.cameras import orbit
+from pipeline.gaussians import Gaussians
+from pipeline.model_folder import EMBEDDED
+from pipeline.rasterizer.cuda import kernels_built
+from pipeline.rendering import render_u8
+from pipeline.stage import Row, run_stage
+from pipeline.stages.diffusion import DiffusionConfig, HighRes, LowRes
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+
+
+def _row() -> Row:
+    rng = np.random.default_rng(0)
+    portrait = np.zeros((256, 256, 4), np.uint8)
+    portrait[40:200, 60:200] = (180, 140, 120, 255)
+    identity = rng.normal(size=512).astype(np.float32)
+    return {
+        "portrait": portrait,
+        "identity": identity / np.linalg.norm(identity),
+        "yaw_deg": 10.0,
+        "elevation_deg": 0.0,
+        "seed": 1,
+    }
+
+
+def test_the_diffusion_stages_make_the_views_that_they_make_on_a_cpu() -> None:
+    made = {}
+    for device in ("cpu", "cuda"):
+        rows = [_row()]
+        for stage in (
+            LowRes(DiffusionConfig(model=EMBEDDED)),
+            HighRes(DiffusionConfig(model=EMBEDDED)),
+        ):
+            stage.setup(device)
+            rows = run_stage(stage, rows)
+        made[device] = rows[0]["views"].astype(int)
+    assert np.abs(made["cuda"] - made["cpu"]).mean() < 2
+
+
+@pytest.mark.skipif(not kernels_built(), reason="gsplat's kernels are not built")
+def test_gsplat_shows_what_our_kernels_show() -> None:
+    rng = torch.Generator().manual_seed(0)
+    rows = torch.rand(2000, 14, generator=rng)
+    rows[:, :3] -= 0.5
+    rows[:, 4:7] = 0.01 + 0.02 * rows[:, 4:7]
+    gaussians = Gaussians.from_tensor(rows)
+    here = render_u8(gaussians, orbit(4), 128).astype(int)
+    there = render_u8(gaussians.to("cuda"), orbit(4), 128).astype(int)
+    assert np.abs(here - there).mean() < 1
