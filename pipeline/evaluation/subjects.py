@@ -7,18 +7,15 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.cameras import RADIUS
 from pipeline.digital_human.dataset import HeadDataset, Sequence
 from pipeline.errors import UsageError
 from pipeline.images import resize
-from pipeline.portrait.alignment import apply
 from pipeline.portrait.alpha import on_white
-from pipeline.portrait.framing import warp_straight
+from pipeline.portrait.framing import frame_render
 
 Condition = Literal["front", "photo"]
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
-Transform = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,39 +87,18 @@ def orbit_loader(dataset: HeadDataset, size_px: int) -> tuple[Callable[[int], Pi
     return load, len(sequences)
 
 
-def frame_portrait(rgba: Pixels, cam_to_world: Floats) -> tuple[Pixels, Transform]:
-    """Undo a camera's roll and distance, which is what `Prepare` does to a photo.
-
-    Args:
-        rgba: [H, H, 4] uint8 straight alpha, rendered by a camera that looks at the origin.
-        cam_to_world: [4, 4] of that camera.
-
-    Returns:
-        The image as a camera at `RADIUS` without roll would see it, but for perspective, and the
-        [2, 3] transform from old to new pixels.
-    """
-    size_px = rgba.shape[0]
-    scale = float(np.linalg.norm(cam_to_world[:3, 3])) / RADIUS
-    right, down, forward = cam_to_world[:3, :3].T.astype(np.float64)
-    level_right = np.cross(forward, [0.0, 1.0, 0.0])
-    level_right /= np.linalg.norm(level_right)
-    cos_roll, sin_roll = level_right @ right, level_right @ down
-    linear = scale * np.array([[cos_roll, sin_roll], [-sin_roll, cos_roll]])
-    centre = np.full(2, size_px / 2)
-    transform = np.concatenate([linear, (centre - linear @ centre)[:, None]], 1)
-    return warp_straight(rgba, transform, size_px), transform
-
-
 def _subject(sequence: Sequence, condition: Condition) -> Subject:
     orbit = np.flatnonzero(sequence.kind == "orbit")
     portrait = _portrait_index(sequence, condition)
-    image, transform = frame_portrait(
-        sequence.views[portrait], sequence.cameras.cam_to_world[portrait]
+    image, landmarks = frame_render(
+        sequence.views[portrait],
+        sequence.cameras.cam_to_world[portrait],
+        sequence.landmarks[portrait],
     )
     return Subject(
         identity_id=sequence.identity_id,
         portrait=image,
-        portrait_landmarks=apply(transform, sequence.landmarks[portrait]).astype(np.float32),
+        portrait_landmarks=landmarks,
         azimuth_deg=float(sequence.azimuth_deg[portrait]),
         elevation_deg=float(sequence.elevation_deg[portrait]),
         views=on_white(sequence.views[orbit]),

@@ -3,7 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.portrait.alignment import Floats, warp
+from pipeline.cameras import RADIUS
+from pipeline.portrait.alignment import Floats, apply, warp
 from pipeline.portrait.alpha import premultiply, straight
 from pipeline.portrait.pose import HeadPose
 
@@ -32,3 +33,30 @@ def portrait_transform(pose: HeadPose, size_px: int) -> Floats:
 def warp_straight(rgba: Image, transform: Floats, size_px: int) -> Image:
     """Resample straight RGBA [H, W, 4] through a [2, 3] transform into a square."""
     return straight(warp(premultiply(rgba), transform, (size_px, size_px)))
+
+
+def frame_render(
+    rgba: Image, cam_to_world: npt.NDArray[np.float32], landmarks: npt.NDArray[np.float32]
+) -> tuple[Image, npt.NDArray[np.float32]]:
+    """Undo a camera's roll and distance, which is what `frame` does to a photo.
+
+    Args:
+        rgba: [H, H, 4] uint8 straight alpha, rendered by a camera that looks at the origin.
+        cam_to_world: [4, 4] of that camera.
+        landmarks: [N, 2] pixels in ``rgba``.
+
+    Returns:
+        The image as a camera at `RADIUS` without roll would see it, but for perspective, and the
+        landmarks in it.
+    """
+    size_px = rgba.shape[0]
+    scale = float(np.linalg.norm(cam_to_world[:3, 3])) / RADIUS
+    right, down, forward = cam_to_world[:3, :3].T.astype(np.float64)
+    level_right = np.cross(forward, [0.0, 1.0, 0.0])
+    level_right /= np.linalg.norm(level_right)
+    cos_roll, sin_roll = level_right @ right, level_right @ down
+    linear = scale * np.array([[cos_roll, sin_roll], [-sin_roll, cos_roll]])
+    centre = np.full(2, size_px / 2)
+    transform = np.concatenate([linear, (centre - linear @ centre)[:, None]], 1)
+    moved = apply(transform, landmarks).astype(np.float32)
+    return warp_straight(rgba, transform, size_px), moved

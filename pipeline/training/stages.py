@@ -60,6 +60,12 @@ def _subjects(
     embed = FaceEmbedder(model / "face").embed
     held_out = HeadDataset(data, "test")
     return (
-        load_subjects(HeadDataset(data, "train"), size_px, embed, mirrored=mirrored),
+        load_subjects(
+            HeadDataset(data, "train"),
+            size_px,
+            embed,
+            copies=1 if mirrored else 2,
+            mirrored=mirrored,
+        ),
         load_subjects(held_out, size_px, embed, copies=1, limit=HELD_OUT_SUBJECTS),
     )

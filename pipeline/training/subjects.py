@@ -15,6 +15,7 @@ from pipeline.digital_human.photo import augment_portrait
 from pipeline.errors import UsageError
 from pipeline.images import Bytes, resize, to_signed
 from pipeline.portrait.alpha import on_white
+from pipeline.portrait.framing import frame_render
 
 Floats = npt.NDArray[np.float32]
 
@@ -55,7 +56,10 @@ def load_subjects(
     mirrored: bool = False,
     seed: int = 0,
 ) -> Subjects:
-    """Load orbits and make portraits of every photo view and of the front view.
+    """Load orbits and make portraits of every photo view and, twice, of the front view.
+
+    They are framed as `Prepare` frames photos, upright and at one distance; what is left to learn
+    is how a portrait's side and light differ from the views, not how it is tilted.
 
     Args:
         dataset: the digital humans.
@@ -122,11 +126,14 @@ def _portraits(
     copies: int,
     rng: np.random.Generator,
 ) -> tuple[Bytes, Floats, Floats, Floats]:
-    chosen = [*np.flatnonzero(loaded.kind == "photo"), 0] * copies
+    chosen = [*np.flatnonzero(loaded.kind == "photo"), 0, 0] * copies
     images, identities = [], []
     for index in chosen:
-        photo = on_white(augment_portrait(loaded.views[index], rng))
-        identities.append(embed(photo, loaded.landmarks[index]))
+        framed, landmarks = frame_render(
+            loaded.views[index], loaded.cameras.cam_to_world[index], loaded.landmarks[index]
+        )
+        photo = on_white(augment_portrait(framed, rng))
+        identities.append(embed(photo, landmarks))
         images.append(photo)
     return (
         resize(np.stack(images), size_px),

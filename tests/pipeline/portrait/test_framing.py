@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from pipeline.cameras import look_at_origin
-from pipeline.evaluation.subjects import frame_portrait
+from pipeline.portrait.framing import frame_render
 
 SIZE_PX = 96
 
@@ -30,15 +30,17 @@ def test_framing_undoes_roll_and_distance(roll_deg: float, radius: float) -> Non
     pose = level.cam_to_world[0]
     world = np.stack([0.3 * pose[:3, 0], -0.4 * pose[:3, 1]]).astype(np.float32)
     image = dots(jittered.project(world, SIZE_PX)[0])
-    framed, transform = frame_portrait(image, jittered.cam_to_world[0])
+    seen = jittered.project(world, SIZE_PX)[0]
+    framed, moved = frame_render(image, jittered.cam_to_world[0], seen)
     wanted = level.project(world, SIZE_PX)[0]
-    moved = jittered.project(world, SIZE_PX)[0] @ transform[:, :2].T + transform[:, 2]
     assert moved == pytest.approx(wanted, abs=0.05)
     assert centre_of(framed, 80) == pytest.approx(wanted[0], abs=0.4)
     assert centre_of(framed, 140) == pytest.approx(wanted[1], abs=0.4)
 
 
 def test_a_framed_portrait_is_left_alone() -> None:
-    image = dots(np.array([[20.0, 30.0], [70.0, 60.0]]))
-    framed, _ = frame_portrait(image, look_at_origin(-20.0, 5.0).cam_to_world[0])
+    points = np.array([[20.0, 30.0], [70.0, 60.0]], np.float32)
+    image = dots(points)
+    framed, moved = frame_render(image, look_at_origin(-20.0, 5.0).cam_to_world[0], points)
+    assert moved == pytest.approx(points, abs=1e-4)
     assert abs(framed.astype(int) - image).max() <= 1
