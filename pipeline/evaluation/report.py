@@ -1,6 +1,7 @@
 """An evaluation as Markdown and as a picture. Both are made from its JSON alone or its images."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.errors import UsageError
 from pipeline.evaluation.floors import NEAREST_IDENTITY
+from pipeline.evaluation.metrics import estimate
 from pipeline.images import resize
 
 Views = npt.NDArray[np.uint8]
@@ -58,6 +60,7 @@ def notes(evaluation: Mapping[str, Any]) -> str:
         f"views that show a whole face. Floors are drawn from {setup['training_identities']} "
         "training identities; the nearest identity is chosen by the subject's true front view, and "
         "the portrait copy is not scored on a view that is the portrait itself."
+        + _leads(evaluation)
         + (f" Left out because a stage failed: identities {list(failed)}." if failed else "")
         + "\n"
     )
@@ -159,6 +162,19 @@ def _text(text: str, width: int, height: int) -> Image.Image:
     font = ImageFont.load_default(14)
     ImageDraw.Draw(label).text((6, height / 2), text, "black", font, anchor="lm")
     return label
+
+
+def _leads(evaluation: Mapping[str, Any]) -> str:
+    """How far each product is above the nearest identity, which has the same subjects to show."""
+    parts = []
+    for row in evaluation["summary"]:
+        key, floor = (f"{name} @{row['size_px']}" for name in (row["name"], NEAREST_IDENTITY))
+        subjects = [one for one in evaluation["by_identity"].values() if floor in one]
+        if not row["is_floor"] and subjects:
+            lead = estimate([one[key]["psnr_db"] - one[floor]["psnr_db"] for one in subjects])
+            parts.append(f"{row['name']} by {_cell(asdict(lead), 2)} dB")
+    said = "Subject by subject, in PSNR, the nearest identity is beaten as follows"
+    return f" {said}: {', '.join(parts)}." if parts else ""
 
 
 def _cell(value: Mapping[str, Any], digits: int) -> str:

@@ -91,3 +91,21 @@ def test_a_killed_job_goes_on_where_it_stopped(
     assert totals["resumed"] >= len(finished)
     assert {path: path.stat().st_mtime_ns for path in finished} == stamps
     assert len(list(out.glob("*/avatar.json"))) == 12
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_job_that_is_given_up_still_leaves_a_manifest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, out = photo(tmp_path / "1.png", 1), tmp_path / "out"
+    (tmp_path / "text.jpg").write_bytes(b"no photo")
+    fatal = ["--seed", str(toy_avatars.FATAL_SEED), "--max-crashed", "0"]
+    command = ["generate", str(good), str(tmp_path / "text.jpg"), str(out)]
+    assert main([*command, *fatal]) == 1
+    assert "the job was given up" in (shown := "".join(capsys.readouterr()))
+    assert "Traceback" not in shown
+    codes = {Path(str(row[0])).name: row[3] for row in _outcomes(out)}
+    assert codes["1.png"] == "not_reached"
+    assert main(command) == 1
+    codes = {Path(str(row[0])).name: row[3] for row in _outcomes(out)}
+    assert codes == {"1.png": None, "text.jpg": "unreadable_image"}

@@ -2,7 +2,8 @@
 
 Run as a program it is ``headsplat`` itself. Photos are really loaded, decoded and exported; only
 the views and Gaussians are made up from the photo's colours. ``TOY_SLEEP_S`` makes it slower, and
-every avatar that is really made appends a line to the file ``TOY_LOG``.
+every avatar that is really made appends a line to the file ``TOY_LOG``. With the seed `FATAL_SEED`
+the process dies.
 """
 
 import hashlib
@@ -22,6 +23,9 @@ from pipeline.stage import Context, Resources, Row, Stage
 from pipeline.stages.export import Export, ExportConfig
 from pipeline.stages.load import Load, LoadConfig
 from pipeline.stages.split_faces import SplitFaces, SplitFacesConfig
+
+
+FATAL_SEED = 13
 
 
 class Decode(Stage):
@@ -60,6 +64,8 @@ class Invent(Stage):
         return [{**row, **self._invent(row)} for row in rows]
 
     def _invent(self, row: Row) -> Row:
+        if row["seed"] == FATAL_SEED:
+            os._exit(1)
         time.sleep(float(os.environ.get("TOY_SLEEP_S", "0")))
         rng = np.random.default_rng(row["seed"])
         gaussians = rng.random((50, 14), np.float32)

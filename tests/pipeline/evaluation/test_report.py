@@ -1,10 +1,11 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from pipeline.errors import UsageError
-from pipeline.evaluation.report import BEGIN, END, insert_table, report, sheet, table
+from pipeline.evaluation.report import BEGIN, END, insert_table, notes, report, sheet, table
 from pipeline.evaluation.results import Candidate, Evaluation, Setup
 from pipeline.evaluation.scores import ViewScores
 
@@ -76,6 +77,15 @@ def test_report_says_how_and_what_failed(evaluation: Evaluation) -> None:
     text = report(evaluation.to_json())
     for said in ("3 held-out", "front view", "25 % of views", "40 training", "[29]", "| 180 |"):
         assert said in text
+
+
+def test_notes_say_how_far_products_are_above_the_nearest_identity(evaluation: Evaluation) -> None:
+    assert "beaten" not in notes(evaluation.to_json())
+    nearest = Candidate(name="nearest identity", size_px=32, is_floor=True)
+    floors = {9: 17.0, 19: 18.0, 39: 16.0}
+    scored = {i: {**s, nearest.key: scores(floors[i])} for i, s in evaluation.scores.items()}
+    above = replace(evaluation, candidates=(VIEWS, nearest), scores=scored)
+    assert "beaten as follows: views by 1.00 +- 0.58 dB." in notes(above.to_json())
 
 
 def test_table_is_replaced_in_place(evaluation: Evaluation) -> None:
