@@ -24,7 +24,6 @@ from pipeline.stages.export import Export, ExportConfig
 from pipeline.stages.load import Load, LoadConfig
 from pipeline.stages.split_faces import SplitFaces, SplitFacesConfig
 
-
 FATAL_SEED = 13
 
 
