@@ -45,7 +45,7 @@ def _part(
 ) -> DiffusionPart:
     encoder = model / IMAGE_ENCODER
     return DiffusionPart(
-        *_subjects(data, model, config.size_px, config.mirrored),
+        *_subjects(data, model, config.size_px, config.mirrored, config.without),
         load_vae(model),
         config,
         start_from,
@@ -55,7 +55,7 @@ def _part(
 
 
 def _subjects(
-    data: Path, model: Path, size_px: int, mirrored: bool = False
+    data: Path, model: Path, size_px: int, mirrored: bool = False, without: tuple[str, ...] = ()
 ) -> tuple[Subjects, Subjects]:
     embed = FaceEmbedder(model / "face").embed
     held_out = HeadDataset(data, "test")
@@ -66,6 +66,7 @@ def _subjects(
             embed,
             copies=1 if mirrored else 2,
             mirrored=mirrored,
+            without=without,
         ),
         load_subjects(held_out, size_px, embed, copies=1, limit=HELD_OUT_SUBJECTS),
     )

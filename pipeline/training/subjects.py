@@ -54,6 +54,7 @@ def load_subjects(
     copies: int = 2,
     limit: int | None = None,
     mirrored: bool = False,
+    without: tuple[str, ...] = (),
     seed: int = 0,
 ) -> Subjects:
     """Load orbits and make portraits of every photo view and, twice, of the front view.
@@ -68,11 +69,14 @@ def load_subjects(
         copies: portraits made of each photo view, each with its own camera errors.
         limit: sequences to load.
         mirrored: also load each sequence as a mirror shows it, a subject of its own.
+        without: accessories whose wearers are left out.
         seed: of the camera errors.
     """
     rows = []
     for sequence in _chosen(dataset, limit):
         loaded = dataset.load(sequence)
+        if loaded.labels["accessory"] in without:
+            continue
         rng = np.random.default_rng((seed, int(sequence)))
         for one in (loaded, loaded.mirrored()) if mirrored else (loaded,):
             rows.append((_orbit(one, size_px), *_portraits(one, size_px, embed, copies, rng)))
