@@ -14,7 +14,6 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -206,7 +205,6 @@ def _put(folder: Path, target: Location, last: str) -> None:
         target.child(name).write((folder / name).read_bytes())
 
 
-@cache
 def _s3(query: str) -> Any:
     from pyarrow import fs
 
