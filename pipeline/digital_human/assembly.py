@@ -1,6 +1,6 @@
 """From identity and appearance to posed meshes and strands, in template units."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -172,7 +172,8 @@ def _fit_hair(bundles: list[Strands], accessory: Accessory, collider: Collider) 
             points = points - collider.normals[index] * excess[:, None]
         if accessory.hides_hair is not None:
             half_width[accessory.hides_hair(points).reshape(half_width.shape)] = -1
-        fitted.append(Strands(points.reshape(bundle.points.shape), half_width, bundle.color))
+        shape = bundle.points.shape
+        fitted.append(replace(bundle, points=points.reshape(shape), half_width=half_width))
     return fitted
 
 

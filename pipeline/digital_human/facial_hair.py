@@ -16,7 +16,7 @@ Array = npt.NDArray[np.float64]
 
 BEARD_STRANDS = {"full": 7000, "goatee": 2000, "moustache": 900}
 BEARD_STEPS = 5
-BROW_HAIRS = 230
+BROW_HAIRS = 420
 
 
 def facial_hair(
@@ -56,17 +56,19 @@ def _brow(
     thickness = identity.brow_thickness
     count = int(BROW_HAIRS * (0.6 + 0.5 * thickness))
     style = np.random.default_rng(identity.skin_seed + 2)
-    arch, start = style.uniform(0.6, 1.4), style.uniform(0.11, 0.15)
-    along = rng.random(count) ** 0.9
-    x = start + (0.585 - start) * along
-    y = 7.512 + 0.034 * arch * np.sin(np.clip(along / 0.65, 0, 1) * np.pi / 2)
+    arch, start, end = style.uniform(0.3, 1.6), style.uniform(0.10, 0.17), style.uniform(0.53, 0.62)
+    level, peak, tilt = 7.492 + 0.016 * style.normal(), style.uniform(0.5, 0.75), style.normal()
+    along = rng.random(count) ** style.uniform(0.75, 1.1)
+    x = start + (end - start) * along
+    y = level + 0.034 * arch * np.sin(np.clip(along / peak, 0, 1) * np.pi / 2)
+    y += 0.012 * tilt * (along - 0.4)
     y -= 0.095 * np.clip((along - 0.55) / 0.45, 0, 1) ** 1.5
-    spread = 0.032 * (1 - 0.65 * along) * np.minimum(1, 0.45 + 3 * along) * thickness
+    spread = 0.034 * (1 - 0.65 * along) * np.minimum(1, 0.45 + 3 * along) * thickness
     across = np.clip(0.5 * rng.normal(size=count), -1, 1)
     triangles, tree = template.face_triangles
     _, nearest = tree.query(np.stack([side * x, y + across * spread], 1))
     roots = roots_on(template, vertices, triangles[nearest], rng)
-    length = rng.uniform(0.05, 0.10, count) * (1 - 0.25 * along) * thickness**0.3
+    length = rng.uniform(0.045, 0.085, count) * (1 - 0.25 * along) * thickness**0.3
     heading = np.stack(
         [side * (0.35 + along), 0.85 - 1.25 * along - 0.35 * across, np.zeros(count)], 1
     )
@@ -87,8 +89,8 @@ def _brow(
     color = 0.8 * hair_color(name) + 0.02 * np.array([1, 0.7, 0.5])
     if name in ("grey", "white"):
         color = color * 0.7
-    width = np.tile([0.0038, 0.0032, 0.0014], (count, 1))
-    return Strands(points, width, color * rng.uniform(0.7, 1.2, (count, 1)))
+    width = np.tile([0.0026, 0.0022, 0.0010], (count, 1))
+    return Strands(points, width, color * rng.uniform(0.7, 1.2, (count, 1)), sheen=0.25)
 
 
 @cache
@@ -133,7 +135,7 @@ def _lashes(identity: Identity, posed: Array, strip: str, rng: np.random.Generat
     chains = posed[_lash_chains()[strip]].mean(2)
     upper = strip.endswith("upper")
     painted = 1.3 if identity.makeup else 1.0
-    count = int((54 if upper else 20) * painted)
+    count = int((90 if upper else 26) * painted)
     index, share = rng.integers(0, len(chains) - 1, count), rng.random((count, 1, 1))
     curves = chains[index] * (1 - share) + chains[index + 1] * share
     length = rng.uniform(0.55, 0.95, (count, 1, 1)) * (1.0 if upper else 0.4)
@@ -141,8 +143,8 @@ def _lashes(identity: Identity, posed: Array, strip: str, rng: np.random.Generat
     curves = curves[:, :1] + (curves - curves[:, :1]) * length
     dark = identity.sex == "female" or identity.melanin > 0.5
     color = np.array([0.012, 0.009, 0.008]) if dark else np.array([0.03, 0.02, 0.015])
-    width = np.array([0.0036, 0.0030, 0.0022, 0.0010]) * painted
-    return Strands(curves, np.tile(width, (count, 1)), np.tile(color, (count, 1)))
+    width = np.array([0.0026, 0.0022, 0.0016, 0.0008]) * painted
+    return Strands(curves, np.tile(width, (count, 1)), np.tile(color, (count, 1)), sheen=0.0)
 
 
 def _beard(
@@ -182,4 +184,4 @@ def _beard(
         points.append(collider.push(step, 0.012 + 0.012 * k))
     width = np.array([0.6, 0.9, 1, 0.95, 0.8, 0.4]) * 0.0068 / max(0.5, quality) ** 0.5
     color = hair_color(identity.hair_color) * rng.uniform(0.7, 1.25, (count, 1))
-    return Strands(np.stack(points, 1), np.tile(width, (count, 1)), color)
+    return Strands(np.stack(points, 1), np.tile(width, (count, 1)), color, sheen=0.6)

@@ -12,6 +12,7 @@ from pipeline.digital_human.template import SKULL_CENTER, HeadTemplate, ramp
 
 Array = npt.NDArray[np.float64]
 
+SHOULDER_RIDGE_Z = 0.25
 SINK_DM = 0.2
 """How deep below the surface a point may be and still be pushed out."""
 
@@ -153,6 +154,16 @@ class Comb:
             1,
         )
 
+    def slip(self, points: Array) -> Array:
+        """Force off the ridge of the shoulders, to the chest or the back, [N, 3]."""
+        x, y, z = points.T
+        low = ramp(6.7 - y, 0.4)
+        from_ridge = z - SHOULDER_RIDGE_Z
+        near = np.exp(-((from_ridge / 0.4) ** 2))
+        inward = -np.sign(x) * ramp(np.abs(x) - 0.7, 0.3)
+        off_ridge = np.where(from_ridge > 0, near, -near)
+        return np.stack([0.5 * low * inward, 0 * low, 0.7 * low * off_ridge], 1)
+
 
 def make_comb(
     name: str,
@@ -233,12 +244,14 @@ def grow_guides(
             heading = normalize(lift * roots.normal + 0.8 * wanted)
         weight = style.pull * (1.0 if comb.gather is not None else 1 - 0.75 * along)
         fall = style.gravity * (0.4 + 1.4 * along)
+        slip = comb.slip(here) if style.falls else 0.0
         rise = 0.12 * normal if along < 0.2 and volume > 0.12 else 0.0
         scatter = rng.normal(size=(count, 3)) * style.disorder * 0.18
         heading = normalize(
             style.stiffness * heading
             + 0.6 * weight * wanted
             + np.array([0, -fall, 0])
+            + slip
             + rise
             + scatter
         )
@@ -262,7 +275,8 @@ def _clearance(
         return 0.025 + 0.03 * layer
     clearance = 0.02 + volume * layer * min(1.0, 3.2 * along)
     if style.falls:
-        clearance = np.where(points[:, 1] < 6.9, 0.03 + 0.08 * layer, clearance)
+        over_cloth = 0.03 + 0.09 * ramp(6.3 - points[:, 1], 0.3)
+        clearance = np.where(points[:, 1] < 6.9, over_cloth + 0.08 * layer, clearance)
     return clearance
 
 

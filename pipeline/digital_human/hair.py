@@ -28,6 +28,9 @@ Array = npt.NDArray[np.float64]
 GUIDES = 1100
 STRAND_HALF_WIDTH = 0.0088
 BUZZ_STRANDS = 16000
+BUST_CENTER = np.array([0.0, 6.75, 0.2])
+BUST_RADII = np.array([1.80, 1.60, 1.60])
+"""The ellipsoid that long hair ends at: the bust's own, a little wider in depth."""
 
 
 def head_hair(
@@ -156,20 +159,19 @@ def _half_widths(style: HairStyle, shape: tuple[int, ...], quality: float) -> Ar
 def _on_shoulders(
     curves: Array, collider: Collider, rng: np.random.Generator
 ) -> npt.NDArray[np.bool_]:
-    """Points from where a strand meets the shoulders: cut there, or it would fan out on them."""
+    """Points from where a strand lies on a shoulder's ridge or leaves the bust; cut from there."""
     points = curves.reshape(-1, 3)
     low = np.flatnonzero(points[:, 1] < 6.3)
     resting = np.zeros(len(points), bool)
     if len(low):
         distance, index = collider.nearest(points[low], 0.2)
-        upward = collider.normals[index, 1] > 0.35
+        upward = collider.normals[index, 1] > 0.7
         below = collider.vertices[index, 1] < 6.05
         resting[low] = upward & below & (distance < 0.17)
-    resting_of = resting.reshape(curves.shape[:2])
-    ragged = 5.5 + 0.2 * rng.random((len(curves), 1))
-    cut: npt.NDArray[np.bool_] = np.maximum.accumulate(
-        resting_of | (curves[..., 1] < ragged), axis=1
-    )
+    reach = (curves - BUST_CENTER) / BUST_RADII
+    outside = (reach**2).sum(2) > rng.uniform(0.92, 1.0, (len(curves), 1))
+    gone = resting.reshape(curves.shape[:2]) | (outside & (curves[..., 1] < 6.2))
+    cut: npt.NDArray[np.bool_] = np.maximum.accumulate(gone, axis=1)
     return cut
 
 

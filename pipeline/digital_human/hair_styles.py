@@ -61,12 +61,12 @@ STYLES: dict[str, HairStyle] = {
     "receding": HairStyle("down", 0.20, 7, 0.7, 0.10, 0.9, 0.05, 0.20, strands=7000),
     "bob": HairStyle("fall", 1.55, 20, 0.55, 0.42, 0.55, 0.19, 0.10, falls=True),
     "fringe_bob": HairStyle("fringe", 1.55, 20, 0.55, 0.42, 0.5, 0.18, 0.10, falls=True),
-    "long_straight": HairStyle("fall", 2.7, 26, 0.55, 0.50, 0.5, 0.15, 0.07, falls=True),
+    "long_straight": HairStyle("fall", 3.5, 32, 0.55, 0.50, 0.5, 0.15, 0.07, falls=True),
     "long_wavy": HairStyle(
-        "fall", 2.6, 28, 0.55, 0.48, 0.5, 0.20, 0.10, 0.05, 1.1, frizz=0.012, falls=True
+        "fall", 3.3, 34, 0.55, 0.48, 0.5, 0.20, 0.10, 0.05, 1.1, frizz=0.012, falls=True
     ),
     "curly_long": HairStyle(
-        "fall", 1.9, 24, 0.5, 0.42, 0.4, 0.30, 0.25, 0.06, 2.4, 0.03, 0.022, 10000, falls=True
+        "fall", 2.2, 28, 0.5, 0.42, 0.4, 0.30, 0.25, 0.06, 2.4, 0.03, 0.022, 10000, falls=True
     ),
     "bun": HairStyle("gather", 1.6, 18, 0.6, 0.0, 1.6, 0.06, 0.06, frizz=0.004),
     "ponytail": HairStyle("gather", 1.6, 18, 0.6, 0.0, 1.6, 0.06, 0.06, frizz=0.004),

@@ -50,7 +50,7 @@ def hat(fit: Fitting, kind: str) -> Accessory:
     rim = _rim(shell)
     meshes = _body(kind, shell, color)
     if kind in ("beanie", "headband"):
-        roll = tube(rim, 0.045 if kind == "beanie" else 0.02, 10, closed=True)
+        roll = tube(rim, 0.075 if kind == "beanie" else 0.02, 12, closed=True)
         meshes.append(MeshPart(*roll, KNIT, np.clip(0.9 * color, 0.004, 0.8), 0.9, 0.3))
     else:
         meshes += _brim(kind, rim, color, fit.rng)
@@ -120,7 +120,7 @@ def _body(kind: str, shell: _Shell, color: Array) -> list[MeshPart]:
         cuff = 0.05 * np.clip(1 - above / 0.22, 0, 1) * (above < 0.24)
         vertices = vertices + shell.normals * cuff[:, None]
         turn = np.degrees(np.arctan2(vertices[:, 0], vertices[:, 2] - 0.5))
-        pattern = pattern * (1 + 0.25 * np.sin(0.9 * turn))
+        pattern = pattern * (1 + 0.12 * np.sin(0.35 * turn))
     elif kind == "hat":
         vertices = vertices + np.array([0, 0.24, 0]) * np.clip(above / 0.45, 0, 1)[:, None]
     shade = np.clip(color * pattern[:, None], 0.004, 0.8)

@@ -10,7 +10,7 @@ HAIR_COLORS: dict[str, tuple[float, float, float]] = {
     "blond": (0.36, 0.235, 0.115),
     "platinum": (0.46, 0.37, 0.25),
     "auburn": (0.15, 0.052, 0.022),
-    "ginger": (0.30, 0.105, 0.03),
+    "ginger": (0.25, 0.105, 0.042),
     "grey": (0.26, 0.25, 0.24),
     "white": (0.36, 0.355, 0.345),
     "dyed_blue": (0.05, 0.09, 0.28),

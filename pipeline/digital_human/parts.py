@@ -46,11 +46,13 @@ class Strands:
         points: [S, K, 3] float64, roots first.
         half_width: [S, K] float64; negative where a strand is cut off.
         color: [S, 3] linear RGB.
+        sheen: strength of the white reflection on the strands' surface.
     """
 
     points: Array
     half_width: Array
     color: Array
+    sheen: float = 1.0
 
 
 @dataclass
@@ -97,12 +99,13 @@ def join_meshes(pieces: list[MeshPart]) -> Meshes:
 
 @dataclass
 class Hairs:
-    """Flattened strands: points [P, 3] with half widths, colours, tangents; segments [Q, 2]."""
+    """Flattened strands: what the points [P] have, and the segments [Q, 2] between them."""
 
     points: Array
     half_width: Array
     color: Array
     tangents: Array
+    sheen: Array
     segments: Index = field(repr=False)
 
 
@@ -124,5 +127,6 @@ def join_strands(bundles: list[Strands]) -> Hairs:
         half_width=np.abs(half_width),
         color=np.concatenate(colors),
         tangents=np.concatenate(tangents),
+        sheen=np.concatenate([np.full(b.points[..., 0].size, b.sheen) for b in bundles]),
         segments=np.ascontiguousarray(joined[(half_width[joined] > 0).all(1)]),
     )

@@ -121,7 +121,11 @@ class HeadScene:
         return np.stack([frame.rgba for frame in frames])
 
     def frame(self, cameras: Cameras, view: int, size_px: int, samples: int = 2) -> Frame:
-        """Render one camera with depth, normals, parts and landmarks."""
+        """Render one camera with depth, normals, parts and landmarks.
+
+        Ground truth is sampled in the middle of each pixel if ``samples`` is odd; for an even
+        number it is taken half a sample to the lower right of it.
+        """
         pose = cameras.cam_to_world[view].astype(np.float64)
         pixels = size_px * samples
         focal = 0.5 * pixels / math.tan(math.radians(cameras.fov_y_deg) / 2)
@@ -203,6 +207,7 @@ class HeadScene:
             self.hairs.points,
             self.hairs.tangents,
             self.hairs.color,
+            self.hairs.sheen,
             self.hair_light.irradiance,
             self.hair_light.visibility,
         )

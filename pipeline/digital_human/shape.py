@@ -13,14 +13,14 @@ OPPOSITES = (
     ("concave", "convex"), ("backward", "forward"),
 )  # fmt: skip
 LOCAL_SIGMA = {
-    "head": 0.22, "nose": 0.28, "mouth": 0.27, "eyes": 0.24, "cheek": 0.30, "chin": 0.28,
+    "head": 0.22, "nose": 0.36, "mouth": 0.27, "eyes": 0.24, "cheek": 0.30, "chin": 0.28,
     "ears": 0.3, "forehead": 0.3, "eyebrows": 0.25, "neck": 0.12,
 }  # fmt: skip
 """Standard deviation of a local target's weight; 0.4 looked deformed."""
 LOCAL_MEAN = {
     "nose/nose-scale-vert": -0.28,
     "nose/nose-scale-depth": -0.12,
-    "eyes/l-eye-scale": 0.30,
+    "eyes/l-eye-scale": 0.38,
     "eyebrows/eyebrows-trans": 0.10,
 }
 """Shifts of the mean: the base mesh has a long nose and small, deep eyes."""

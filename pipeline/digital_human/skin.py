@@ -9,7 +9,7 @@ from pipeline.digital_human.identity import Identity
 from pipeline.digital_human.kernels.mesh import noise
 from pipeline.digital_human.palette import hair_color
 from pipeline.digital_human.scalp import scalp_cover
-from pipeline.digital_human.template import SKULL_CENTER, HeadTemplate
+from pipeline.digital_human.template import SKULL_CENTER, HeadTemplate, ramp
 
 Array = npt.NDArray[np.float64]
 
@@ -72,8 +72,21 @@ def paint_skin(identity: Identity, template: HeadTemplate) -> Skin:
         albedo=albedo,
         roughness=np.where(inside > 0.5, 0.3, roughness),
         specular=specular * (1 - 0.7 * cover) * (1 - 0.6 * inside),
-        relief=(0.26 + 0.5 * age) * grain.pores + 0.22 * grain.fine,
+        relief=0.26 * grain.pores + 0.12 * grain.fine + age * _wrinkles(template, grain),
     )
+
+
+def _wrinkles(template: HeadTemplate, grain: _Grain) -> Array:
+    """Lines across the forehead, fans at the outer eye corners, and coarse grain; about 0-0.3."""
+    x, y, _ = template.vertices.T
+    across = np.abs(x)
+    brow = ramp(y - 7.52, 0.1) * ramp(7.95 - y, 0.1) * ramp(0.62 - across, 0.2)
+    lines = 1 - np.abs(np.sin(np.pi * (9 * y + 1.5 * across**2 + 0.5 * grain.broad)))
+    out, up = across - 0.44, y - 7.25
+    reach = np.exp(-((np.hypot(out - 0.1, up) / 0.11) ** 2)) * ramp(out, 0.04)
+    fan = 1 - np.abs(np.sin(6 * np.arctan2(up, out + 0.05) + 0.5 * grain.broad))
+    furrows: Array = -0.35 * brow * lines**2 - 0.3 * reach * fan**2
+    return furrows + 0.22 * grain.pores + 0.10 * grain.fine
 
 
 def _melanin(
@@ -85,7 +98,7 @@ def _melanin(
     rng: np.random.Generator,
 ) -> Array:
     at = template.vertices
-    mottle = 1 + 0.10 * grain.broad + 0.07 * grain.patchy + 0.04 * grain.fine
+    mottle = 1 + 0.06 * grain.broad + 0.05 * grain.patchy + 0.04 * grain.fine
     regions = 1 + 0.2 * template.lids + 0.18 * template.under_eyes + 0.10 * template.forehead
     melanin: Array = identity.melanin * mottle * regions
     spots = np.clip(grain.patchy + 0.55 * grain.fine - 0.25, 0, 1)
@@ -110,7 +123,7 @@ def ramp_above(value: Array, threshold: float) -> Array:
 
 def _hemoglobin(identity: Identity, template: HeadTemplate, grain: _Grain, age: float) -> Array:
     """Redness; melanin hides most of it, or dark skins come out orange."""
-    mottle = 1 + 0.15 * grain.broad + 0.14 * grain.patchy + 0.09 * grain.fine
+    mottle = 1 + 0.13 * grain.broad + 0.11 * grain.patchy + 0.09 * grain.fine
     regions = 1 + 0.42 * template.nose + 0.45 * template.cheeks + 0.55 * template.ears
     regions += 0.15 * template.chin + 0.25 * template.lids - 0.15 * template.forehead
     shown = max(0.3, 1 - 0.3 * identity.melanin)

@@ -108,7 +108,9 @@ class HeadTemplate:
         bare = (1 - np.clip(3 * self.lips, 0, 1)) * (self.inner_mouth < 0.3)
         cheek_line = 6.60 + 0.75 * ramp(across - 0.28, 0.45) ** 1.3
         throat = ramp(6.25 - y, 0.1) * ramp(0.95 - z, 0.15)
-        jaw = ramp(cheek_line - y, 0.12) * ramp(y - 6.02, 0.12) * ramp(z - 0.78, 0.15)
+        # Down to the jaw's corner the beard ends behind the cheek; above, it meets the sideburn.
+        behind = 0.78 - 0.17 * ramp(y - 6.62, 0.2)
+        jaw = ramp(cheek_line - y, 0.12) * ramp(y - 6.02, 0.12) * ramp(z - behind, 0.12)
         upper_line = 6.86 - 0.10 * ramp(across, 0.3)
         lip = ramp(0.34 - across, 0.10) * ramp(y - 6.70, 0.06)
         lip = lip * ramp(upper_line - y, 0.06) * ramp(z - 1.35, 0.08)

@@ -79,7 +79,8 @@ def rasterize_segments(
         )
         dx, dy = x1 - x0, y1 - y0
         squared = dx * dx + dy * dy + 1e-9
-        length = math.sqrt(squared)
+        length, scale = math.sqrt(squared), 1.0 / squared
+        nearest = max(screen[a, 2], screen[b, 2])
         for y in range(top, bottom + 1):
             py = y + 0.5 - y0
             xa, xb = left, right
@@ -89,8 +90,10 @@ def rasterize_segments(
                 xa = max(left, math.ceil(min(q0, q1)))
                 xb = min(right, math.floor(max(q0, q1)))
             for x in range(xa, xb + 1):
+                if nearest <= depth[y, x]:
+                    continue
                 px = x + 0.5 - x0
-                t = min(1.0, max(0.0, (px * dx + py * dy) / squared))
+                t = min(1.0, max(0.0, (px * dx + py * dy) * scale))
                 ex, ey = px - t * dx, py - t * dy
                 radius = ra + (rb - ra) * t
                 if ex * ex + ey * ey <= radius * radius:

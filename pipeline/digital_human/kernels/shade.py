@@ -40,13 +40,17 @@ class Surface(NamedTuple):
 
 
 class StrandSurface(NamedTuple):
-    """Segments to shade: indices [S, 2] into per-point arrays."""
+    """Segments to shade: indices [S, 2] into per-point arrays.
+
+    ``sheen`` scales the white reflection of the strand's surface.
+    """
 
     screen: Array
     segments: Index
     points: Array
     tangents: Array
     albedo: Array
+    sheen: Array
     irradiance: Array
     visibility: Array
 
@@ -222,6 +226,18 @@ def _eye_albedo(point: Triple, view: Triple, center: Array, rotation: Array, iri
 
 
 @compiled
+def _catchlight(normal: Triple, view: Triple, nv: float, light: Array) -> float:
+    """Mirror image of the key lamp, a disc of about 10 degrees radius with a soft rim."""
+    toward = (
+        light[0] * (2 * nv * normal[0] - view[0])
+        + light[1] * (2 * nv * normal[1] - view[1])
+        + light[2] * (2 * nv * normal[2] - view[2])
+    )
+    inside = min(1.0, max(0.0, (toward - 0.975) / 0.012))
+    return 0.55 * inside
+
+
+@compiled
 def _shade_triangle(
     t: int, px: float, py: float, s: Surface, eyes: Eyes, lights: Lights, camera: Array
 ) -> tuple[Triple, Triple, int]:
@@ -254,12 +270,21 @@ def _shade_triangle(
         e = 0 if point[0] > 0 else 1
         albedo = _eye_albedo(point, view, eyes.centers[e], eyes.rotations[e], eyes.iris)
         gloss, f0 = (0.10, 1.1, 0.5), 0.04
+        # A lamp is in sight of the wet eye through gaps in the lashes that the bake closes.
+        visible = (max(visible[0], 0.5), visible[1], visible[2])
         mean = (irradiance[0] + irradiance[1] + irradiance[2]) / 6
         irradiance = (
             0.5 * irradiance[0] + mean, 0.5 * irradiance[1] + mean, 0.5 * irradiance[2] + mean
         )  # fmt: skip
     normal = (nx, ny, nz)
     shine = _reflection(normal, view, nv, visible, gloss, f0, part == SKIN, lights)
+    if part == EYE:
+        lamp = visible[0] * _catchlight(normal, view, nv, lights.direction[0])
+        shine = (
+            shine[0] + lamp * lights.color[0, 0],
+            shine[1] + lamp * lights.color[0, 1],
+            shine[2] + lamp * lights.color[0, 2],
+        )
     color = (
         albedo[0] * irradiance[0] + shine[0],
         albedo[1] * irradiance[1] + shine[1],
@@ -305,6 +330,7 @@ def _shade_segment(
         sines = math.sqrt(max(0.0, 1 - tl * tl)) * math.sqrt(max(0.0, 1 - tv * tv)) + 1e-3
         cos_phi = ((lx - tl * tx) * ax + (ly - tl * ty) * ay + (lz - tl * tz) * az) / sines
         white, tinted = _strand_reflection(tl, tv, cos_phi)
+        white *= s.sheen[a]
         red += visible[k] * lights.color[k, 0] * (white + tinted * pigment[0])
         green += visible[k] * lights.color[k, 1] * (white + tinted * pigment[1])
         blue += visible[k] * lights.color[k, 2] * (white + tinted * pigment[2])
