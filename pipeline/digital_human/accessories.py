@@ -129,7 +129,7 @@ def headphones(fit: Fitting) -> Accessory:
 
     def ceiling(points: Array) -> Array:
         from_band = np.abs(points[:, 2] - left[2])
-        under_band = np.where(from_band < 0.30, 0.10 + 0.9 * np.maximum(0, from_band - 0.12), 9.0)
+        under_band = np.where(from_band < 0.45, 0.07 + 0.9 * np.maximum(0, from_band - 0.2), 9.0)
         to_cup = np.minimum(
             np.linalg.norm(points - left, axis=1), np.linalg.norm(points - right, axis=1)
         )

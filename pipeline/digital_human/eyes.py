@@ -20,6 +20,10 @@ Array = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int32]
 
 
+SMILE_SHOWS_DM = 0.05
+"""How far the upper teeth are lowered: the base mesh hides them behind the lip of a laugh."""
+
+
 @dataclass(frozen=True)
 class Eyeballs:
     """Both eyes, the subject's left first.
@@ -101,6 +105,8 @@ def mouth_meshes(identity: Identity, template: HeadTemplate, posed: Array) -> li
     meshes = []
     for name in ("teeth_upper", "teeth_lower"):
         vertices, triangles, color = _refined_teeth(name, posed)
+        if name == "teeth_upper":
+            vertices = vertices - np.array([0.0, SMILE_SHOWS_DM, 0.0])
         meshes.append(MeshPart(vertices, triangles, TEETH, color * yellowed, 0.22, 0.8, 0.35))
     refine, index, triangles = _refined_helper("tongue", 1)
     vertices = refine @ posed[index]

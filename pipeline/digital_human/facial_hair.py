@@ -14,7 +14,7 @@ from pipeline.digital_human.template import HeadTemplate, load_template
 
 Array = npt.NDArray[np.float64]
 
-BEARD_STRANDS = {"full": 7000, "goatee": 2000, "moustache": 900}
+BEARD_STRANDS = {"full": 9000, "goatee": 3600, "moustache": 1700}
 BEARD_STEPS = 5
 BROW_HAIRS = 420
 
@@ -143,7 +143,7 @@ def _lashes(identity: Identity, posed: Array, strip: str, rng: np.random.Generat
     curves = curves[:, :1] + (curves - curves[:, :1]) * length
     dark = identity.sex == "female" or identity.melanin > 0.5
     color = np.array([0.012, 0.009, 0.008]) if dark else np.array([0.03, 0.02, 0.015])
-    width = np.array([0.0026, 0.0022, 0.0016, 0.0008]) * painted
+    width = np.array([0.0020, 0.0017, 0.0013, 0.0007]) * painted
     return Strands(curves, np.tile(width, (count, 1)), np.tile(color, (count, 1)), sheen=0.0)
 
 
@@ -182,6 +182,6 @@ def _beard(
         heading = normalize(heading + 0.22 * down)
         step = points[-1] + heading * (length / BEARD_STEPS)[:, None]
         points.append(collider.push(step, 0.012 + 0.012 * k))
-    width = np.array([0.6, 0.9, 1, 0.95, 0.8, 0.4]) * 0.0068 / max(0.5, quality) ** 0.5
+    width = np.array([0.6, 0.9, 1, 0.95, 0.8, 0.4]) * 0.0054 / max(0.5, quality) ** 0.5
     color = hair_color(identity.hair_color) * rng.uniform(0.7, 1.25, (count, 1))
     return Strands(np.stack(points, 1), np.tile(width, (count, 1)), color, sheen=0.6)

@@ -133,7 +133,7 @@ class Comb:
         falling = self._falling(points, side)
         if self.style.comb == "fringe":
             front = np.abs(self.azimuth_deg) < 42
-            falling[front] = self._from_crown(points)[front] + np.array([0, -0.2, 0.6])
+            falling[front] = self._from_crown(points)[front] + np.array([0, -0.5, 0.3])
         return falling
 
     def _from_crown(self, points: Array) -> Array:
@@ -157,7 +157,7 @@ class Comb:
     def slip(self, points: Array) -> Array:
         """Force off the ridge of the shoulders, to the chest or the back, [N, 3]."""
         x, y, z = points.T
-        low = ramp(6.7 - y, 0.4)
+        low = ramp(6.5 - y, 0.3)
         from_ridge = z - SHOULDER_RIDGE_Z
         near = np.exp(-((from_ridge / 0.4) ** 2))
         inward = -np.sign(x) * ramp(np.abs(x) - 0.7, 0.3)
@@ -206,7 +206,7 @@ def guide_lengths(style: HairStyle, comb: Comb, roots: Roots, rng: np.random.Gen
         lengths *= np.where((elevation < 5) & (across > 100), 0.45, 1.0)
     if style.comb == "fringe":
         front = (across < 42) & (elevation > 35)
-        lengths[front] = 0.55 + 0.017 * (elevation[front] - 40)
+        lengths[front] = 0.72 + 0.017 * (elevation[front] - 40)
     return lengths
 
 

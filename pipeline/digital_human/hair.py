@@ -223,7 +223,10 @@ def _ponytail(
     stray = rng.normal(size=(count, 1, 3)) * 0.02 * along[None, :, None]
     points = path[None] + radius[None, :, None] * disc[:, None] + stray
     points = collider.push(points.reshape(-1, 3), 0.05).reshape(points.shape)
-    return Strands(points, np.full((count, steps), 0.010), _tied_colors(identity, count, rng))
+    share = rng.uniform(0.72, 1, (count, 1)) ** 0.6
+    points = resample(points, share * np.arange(steps)[None])
+    width = np.tile(0.010 * np.minimum(1, 4 * (1.04 - along)), (count, 1))
+    return Strands(points, width, _tied_colors(identity, count, rng))
 
 
 def _tied_colors(identity: Identity, count: int, rng: np.random.Generator) -> Array:

@@ -27,6 +27,7 @@ class HatStyle:
     smoothing: int = 14
 
 
+CUT_MARGIN = 0.12
 HATS = {
     "beanie": HatStyle(7.56, 0.40, 0.095),
     "cap": HatStyle(7.66, 0.32, 0.09),
@@ -41,6 +42,7 @@ class _Shell:
     triangles: Index
     normals: Array
     above_rim: Array
+    inside: Array
 
 
 def hat(fit: Fitting, kind: str) -> Accessory:
@@ -87,10 +89,10 @@ def _shell(fit: Fitting, kind: str, style: HatStyle) -> _Shell:
     count = fit.template.coarse_count
     flat, normals = fit.template.vertices[:count], fit.normals[:count]
     above = _above_rim(style, flat)
-    if kind == "headband":
-        above = np.minimum(above + 0.05, 0.26 - above)
+    inside = np.minimum(above + 0.05, 0.26 - above) if kind == "headband" else above
     outward = flat - SKULL_CENTER
-    used = (above > 0) & (np.linalg.norm(outward, axis=1) > 0.5)
+    # A little more than is shown: the edge is cut per fragment, not along triangles.
+    used = (inside > -CUT_MARGIN) & (np.linalg.norm(outward, axis=1) > 0.5)
     used &= (outward * normals).sum(1) > 0.1
     triangles = fit.template.coarse_triangles
     kept, local = np.unique(triangles[used[triangles].all(1)], return_inverse=True)
@@ -101,7 +103,8 @@ def _shell(fit: Fitting, kind: str, style: HatStyle) -> _Shell:
         vertices = vertices + 0.55 * (mean @ vertices - vertices)
         vertices = vertices - 0.57 * (mean @ vertices - vertices)
     around = vertex_normals(np.ascontiguousarray(vertices), faces)
-    return _Shell(vertices + 0.35 * style.thickness * around, faces, around, above[kept])
+    swollen = vertices + 0.35 * style.thickness * around
+    return _Shell(swollen, faces, around, above[kept], inside[kept])
 
 
 def _neighbour_mean(triangles: Index, count: int) -> sp.csr_matrix:
@@ -126,9 +129,10 @@ def _body(kind: str, shell: _Shell, color: Array) -> list[MeshPart]:
     shade = np.clip(color * pattern[:, None], 0.004, 0.8)
     rough = 0.75 if kind == "cap" else 0.9
     lining = vertices - 0.012 * shell.normals
+    cut = shell.inside
     return [
-        MeshPart(vertices, shell.triangles, KNIT, shade, rough, 0.3),
-        MeshPart(lining, shell.triangles[:, ::-1], KNIT, 0.5 * shade, 0.9, 0.2),
+        MeshPart(vertices, shell.triangles, KNIT, shade, rough, 0.3, clip=cut),
+        MeshPart(lining, shell.triangles[:, ::-1], KNIT, 0.5 * shade, 0.9, 0.2, clip=cut),
     ]
 
 
@@ -139,8 +143,8 @@ def _rim(shell: _Shell) -> Array:
     for at in np.linspace(-np.pi, np.pi, 60, endpoint=False):
         near = np.flatnonzero(np.abs((angle - at + np.pi) % (2 * np.pi) - np.pi) < 0.16)
         if len(near):
-            lowest = shell.above_rim[near] < shell.above_rim[near].min() + 0.05
-            ring.append(shell.vertices[near[lowest]].mean(0))
+            lowest = near[np.argsort(np.abs(shell.inside[near] - 0.01))[:4]]
+            ring.append(shell.vertices[lowest].mean(0))
     return smooth_loop(np.array(ring))
 
 

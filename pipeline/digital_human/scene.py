@@ -311,6 +311,8 @@ def _expose(
     irradiance[eyes] = 0.6 * irradiance[eyes] + 0.32 * mean_face
     mouth = _vertices_of(meshes, (TEETH, MOUTH))
     irradiance[mouth] = 0.55 * irradiance[mouth] + 0.16 * mean_face
+    teeth = _vertices_of(meshes, (TEETH,))
+    irradiance[teeth] += 0.22 * mean_face
     hair = Baked(irradiance[total:] * 1.35 + 0.06, visibility[total:])
     return Baked(irradiance[:total], visibility[:total]), hair, gain
 
