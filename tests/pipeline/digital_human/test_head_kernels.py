@@ -1,9 +1,12 @@
+import re
+
+import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.digital_human.kernels.mesh import noise, vertex_normals
+from pipeline.digital_human.kernels.mesh import _noise_octave, noise, vertex_normals
 from pipeline.digital_human.kernels.raster import (
     rasterize_segments,
     rasterize_triangles,
@@ -103,3 +106,14 @@ def test_noise_seeds_differ(octaves: int) -> None:
     points = np.random.default_rng(0).uniform(0, 5, (500, 3))
     first, second = (noise(points, 4, seed, octaves) for seed in (1, 2))
     assert abs(np.corrcoef(first, second)[0, 1]) < 0.3
+
+
+def test_noise_is_vectorised() -> None:
+    """Vectorising fails silently; skin is painted with a million values of it."""
+    rows, column = numba.types.float64[:, ::1], numba.types.float64[::1]
+    fresh = numba.njit(fastmath=True, error_model="numpy")(_noise_octave.py_func)
+    fresh.compile((rows, numba.types.float64, numba.types.float64, column))
+    (assembly,) = fresh.inspect_asm().values()
+    if "ymm" not in assembly:
+        pytest.skip("this CPU has no AVX2")
+    assert len(re.findall(r"v(?:fn?m(?:add|sub)\d+|mul|add|sub)pd\s.*[yz]mm", assembly)) > 16
