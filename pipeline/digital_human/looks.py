@@ -18,7 +18,8 @@ from pipeline.errors import UsageError
 Image = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 
-OUTLINE = (38, 30, 34)
+OUTLINE = np.array([38, 30, 34], np.float32)
+_GREY = np.array([0.299, 0.587, 0.114], np.float32)
 FLAT_TONES = 3
 CARTOON_TONES = 4
 
@@ -64,7 +65,7 @@ def _painted(frame: Frame) -> Image:
 def _cartoon(frame: Frame) -> Image:
     toned = _toned(_smoothed(frame, 3), frame.parts, CARTOON_TONES, 1.4)
     lines = _outlines(frame)[..., None]
-    return (toned * (1 - lines) + np.float32(OUTLINE) * lines).astype(np.uint8)
+    return (toned * (1 - lines) + OUTLINE * lines).astype(np.uint8)
 
 
 LOOKS: dict[str, Callable[[Frame], Image]] = {
@@ -105,7 +106,7 @@ def _toned(image: Image, parts: Image, tones: int, saturation: float) -> Image:
 
 
 def _richer(image: Image, saturation: float) -> Image:
-    grey = image.astype(np.float32) @ np.float32([0.299, 0.587, 0.114])
+    grey = image.astype(np.float32) @ _GREY
     colour = grey[..., None] + saturation * (image - grey[..., None])
     return np.clip(colour, 0, 255).astype(np.uint8)
 
@@ -123,4 +124,4 @@ def _outlines(frame: Frame) -> Floats:
     lines = ((step & ~hair) | border) & drawn
     width = max(1.0, len(lines) / 256)
     thick = cv2.GaussianBlur(lines.astype(np.float32), (0, 0), 0.6 * width)
-    return np.clip(1.6 * thick, 0, 0.92).astype(np.float32)
+    return np.asarray(np.clip(1.6 * thick, 0, 0.92), np.float32)

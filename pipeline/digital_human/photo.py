@@ -91,7 +91,7 @@ def relight(rgba: Image, rng: np.random.Generator, strength: float = 1.0) -> Ima
 
 
 def take_photo(rgb: Image, rng: np.random.Generator, strength: float = 1.0) -> Image:
-    """Exposure, white balance, tone, saturation, hue, optics, sensor noise and JPEG.
+    """Vignette, exposure, white balance, tone, colour, blur, sensor noise and JPEG.
 
     Args:
         rgb: [H, W, 3] uint8.
@@ -101,6 +101,8 @@ def take_photo(rgb: Image, rng: np.random.Generator, strength: float = 1.0) -> I
     Returns:
         [H, W, 3] uint8.
     """
+    if rng.random() < 0.3:
+        rgb = _vignetted(rgb, strength * rng.uniform(0.05, 0.5))
     photo: Image = cv2.LUT(rgb, _tone_curves(rng, strength))
     if rng.random() < 0.7:
         photo = cv2.transform(photo, _colour_matrix(rng, strength))
@@ -115,6 +117,14 @@ def take_photo(rgb: Image, rng: np.random.Generator, strength: float = 1.0) -> I
         _, data = cv2.imencode(".jpg", photo, (cv2.IMWRITE_JPEG_QUALITY, quality))
         photo = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
     return photo
+
+
+def _vignetted(rgb: Image, loss: float) -> Image:
+    """Darken towards the corners as a wide-open lens does, by ``loss`` of the light there."""
+    height, width = rgb.shape[:2]
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
+    light = 1 - loss * ((x * x + y * y) / 2) ** 1.5
+    return np.asarray(rgb * (light ** (1 / 2.2))[..., None]).astype(np.uint8)
 
 
 def _tone_curves(rng: np.random.Generator, strength: float) -> Image:
