@@ -106,7 +106,7 @@ def mouth_meshes(identity: Identity, template: HeadTemplate, posed: Array) -> li
     for name in ("teeth_upper", "teeth_lower"):
         vertices, triangles, color = _refined_teeth(name, posed)
         if name == "teeth_upper":
-            vertices = vertices - np.array([0.0, SMILE_SHOWS_DM, 0.0])
+            vertices = vertices - np.array([0.0, SMILE_SHOWS_DM, 0.02])
         meshes.append(MeshPart(vertices, triangles, TEETH, color * yellowed, 0.22, 0.8, 0.35))
     refine, index, triangles = _refined_helper("tongue", 1)
     vertices = refine @ posed[index]

@@ -10,7 +10,7 @@ from pipeline.digital_human import Identity, sample_appearance, sample_identity
 from pipeline.digital_human.assets import load_base_mesh
 from pipeline.digital_human.expression import ACCESSORIES, EXPRESSIONS
 from pipeline.digital_human.hair_styles import STYLES
-from pipeline.digital_human.identity import AGE_GROUPS, BEARDS, GARMENTS
+from pipeline.digital_human.identity import AGE_GROUPS, AGE_SHARES, BEARDS, GARMENTS
 from pipeline.digital_human.palette import HAIR_COLORS
 from pipeline.digital_human.shape import local_pairs, macro_weights
 from pipeline.errors import UsageError
@@ -41,6 +41,20 @@ def test_a_crowd_is_diverse(crowd: list[Identity]) -> None:
     pale, dark = np.quantile(melanin, [0.1, 0.9])
     assert pale < 0.3
     assert dark > 1.1
+
+
+def test_a_crowd_has_the_shares_that_the_dataset_card_states() -> None:
+    people = [sample_identity(seed) for seed in range(1500)]
+    ages = Counter(person.age_group for person in people)
+    for group, share in zip(AGE_GROUPS, AGE_SHARES, strict=True):
+        assert ages[group] / len(people) == pytest.approx(share, abs=0.04)
+    ancestries = np.bincount([int(np.argmax(person.ancestry)) for person in people])
+    np.testing.assert_allclose(ancestries / len(people), 1 / 3, atol=0.04)
+    styles = np.array(list(Counter(person.hair_style for person in people).values()))
+    assert styles.min() / len(people) > 0.007
+    assert styles.max() / len(people) < 0.14
+    bearded = np.mean([person.beard not in ("none", "stubble") for person in people])
+    assert 0.1 < bearded < 0.2
 
 
 def test_no_child_and_no_woman_has_a_beard(crowd: list[Identity]) -> None:
