@@ -65,8 +65,9 @@ def head_hair(
     roots = scatter_roots(template, vertices, scalp[dense], np.ones(int(dense.sum())), GUIDES, rng)
     comb = make_comb(identity.hair_style, style, template, vertices, normals, roots, rng)
     guides = grow_guides(style, comb, roots, collider, rng)
-    place = np.linspace(0, style.steps - 1, style.points)
-    guides = resample(guides, np.broadcast_to(place, (len(guides), style.points)))
+    points = style.points * (2 if style.curl and quality > 1 else 1)
+    place = np.linspace(0, style.steps - 1, points)
+    guides = resample(guides, np.broadcast_to(place, (len(guides), points)))
     count = int(style.strands * quality)
     children = scatter_roots(template, vertices, scalp, cover, count, rng)
     curves = _interpolate(style, guides, roots, children, rng)
@@ -74,7 +75,7 @@ def head_hair(
     if style.falls:
         curves = comb.face.guard(curves)
     curves = collider.push(curves.reshape(-1, 3), 0.012).reshape(curves.shape)
-    half_width = _half_widths(style, curves.shape, quality)
+    half_width = _half_widths(curves.shape, quality)
     if style.falls:
         half_width[_on_shoulders(curves, collider, rng)] = -1
     bundles = [Strands(curves, half_width, _colors(identity, children, rng))]
@@ -122,20 +123,23 @@ def _interpolate(
     apart = np.linalg.norm(guides[near, -1] - guides[near[:, :1], -1], axis=2)
     weight *= np.exp(-((apart / 0.35) ** 2))
     weight /= weight.sum(1, keepdims=True)
-    curves = np.zeros((len(near), style.points, 3))
+    points = guides.shape[1]
+    curves = np.zeros((len(near), points, 3))
     for k in range(3):
         curves += guides[near[:, k]] * weight[:, k, None, None]
-    along = np.linspace(0, 1, style.points)
+    along = np.linspace(0, 1, points)
     fan = 1 + (style.spread - 1) * along
     curves += (children.position - curves[:, 0])[:, None] * fan[None, :, None]
     count = len(curves)
     clump = rng.normal(size=(count, 1, 3)) * 1.5 * np.minimum(1, 2 * along)[None, :, None]
-    jitter = rng.normal(size=curves.shape) * 0.35 * np.minimum(1, 3 * along)[None, :, None]
+    jitter = rng.normal(size=(count, style.points, 3)) * 0.35
+    place = np.broadcast_to(along * (style.points - 1), (count, points))
+    jitter = resample(jitter, place) * np.minimum(1, 3 * along)[None, :, None]
     curves += style.frizz * (clump + jitter)
     loose = rng.random(count) < 0.02
     curves[loose] += rng.normal(size=(int(loose.sum()), 1, 3)) * 0.05 * along[None, :, None]
     if style.curl:
-        angle = 1.9 * np.arange(style.points)[None] + rng.uniform(0, 2 * np.pi, (count, 1))
+        angle = 1.9 * place + rng.uniform(0, 2 * np.pi, (count, 1))
         curves = coil(curves, angle, style.curl * np.minimum(1, 5 * along))
     return curves
 
@@ -145,11 +149,11 @@ def _cut_lengths(style: HairStyle, comb: Comb, curves: Array, rng: np.random.Gen
     if comb.gather is not None or style.comb == "radial":
         return curves
     share = rng.uniform(0.75 if not style.falls else 0.86, 1, len(curves))
-    return resample(curves, share[:, None] * np.arange(style.points)[None])
+    return resample(curves, share[:, None] * np.arange(curves.shape[1])[None])
 
 
-def _half_widths(style: HairStyle, shape: tuple[int, ...], quality: float) -> Array:
-    profile = np.ones(style.points)
+def _half_widths(shape: tuple[int, ...], quality: float) -> Array:
+    profile = np.ones(shape[1])
     profile[0] = 0.45
     profile[-3:] = np.linspace(1, 0.35, 3)
     width = STRAND_HALF_WIDTH / max(0.4, quality) ** 0.5

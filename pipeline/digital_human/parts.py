@@ -99,19 +99,24 @@ def join_meshes(pieces: list[MeshPart]) -> Meshes:
 
 @dataclass
 class Hairs:
-    """Flattened strands: what the points [P] have, and the segments [Q, 2] between them."""
+    """Flattened strands: what the points [P] have, and the segments [Q, 2] between them.
+
+    ``lit_by`` [P, 2] names the points whose light is baked: even ones their own, odd ones their two
+    neighbours on the strand.
+    """
 
     points: Array
     half_width: Array
     color: Array
     tangents: Array
     sheen: Array
+    lit_by: Index
     segments: Index = field(repr=False)
 
 
 def join_strands(bundles: list[Strands]) -> Hairs:
     """Flatten; segments that touch a cut-off point are left out, roots are a little darker."""
-    start, segments, tangents, colors = 0, [], [], []
+    start, segments, tangents, colors, roots = 0, [], [], [], []
     for bundle in bundles:
         count, steps, _ = bundle.points.shape
         first = (np.arange(count)[:, None] * steps + np.arange(steps - 1)).ravel() + start
@@ -119,6 +124,7 @@ def join_strands(bundles: list[Strands]) -> Hairs:
         tangents.append(normalize(np.gradient(bundle.points, axis=1)).reshape(-1, 3))
         shade = np.linspace(0.8, 1.12, steps)[None, :, None]
         colors.append((bundle.color[:, None] * shade).reshape(-1, 3))
+        roots.append(np.arange(count) * steps + start)
         start += count * steps
     half_width = np.concatenate([bundle.half_width.ravel() for bundle in bundles])
     joined = np.concatenate(segments).astype(np.int32)
@@ -127,6 +133,19 @@ def join_strands(bundles: list[Strands]) -> Hairs:
         half_width=np.abs(half_width),
         color=np.concatenate(colors),
         tangents=np.concatenate(tangents),
+        lit_by=_lit_by(np.concatenate(roots), start),
         sheen=np.concatenate([np.full(b.points[..., 0].size, b.sheen) for b in bundles]),
         segments=np.ascontiguousarray(joined[(half_width[joined] > 0).all(1)]),
     )
+
+
+def _lit_by(roots: npt.NDArray[np.intp], count: int) -> Index:
+    """Two even points per point that lie beside it on its strand."""
+    index = np.arange(count)
+    is_root, is_tip = np.zeros(count, bool), np.zeros(count, bool)
+    is_root[roots] = True
+    is_tip[roots[1:] - 1] = is_tip[-1] = True
+    odd = index % 2 == 1
+    before = np.where(odd, np.where(is_root, index + 1, index - 1), index)
+    after = np.where(odd, np.where(is_tip, index - 1, index + 1), index)
+    return np.stack([before, after], 1).astype(np.int32)

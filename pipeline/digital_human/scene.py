@@ -238,12 +238,13 @@ def build_head(
     )
     lighting = sample_lighting(identity.light_seed)
     receivers = Receivers(
-        np.concatenate([meshes.vertices, hairs.points]),
-        np.concatenate([normals, hairs.tangents]),
-        np.repeat(np.array([0, 1], np.int8), [len(meshes.vertices), len(hairs.points)]),
+        np.concatenate([meshes.vertices, hairs.points[::2]]),
+        np.concatenate([normals, hairs.tangents[::2]]),
+        np.repeat(np.array([0, 1], np.int8), [len(meshes.vertices), len(hairs.points[::2])]),
     )
     occluders = _occluders(template, meshes, hairs)
     baked = bake(lighting, receivers, occluders, bake_quality or BakeQuality())
+    baked = _along_strands(baked, len(meshes.vertices), hairs.lit_by // 2)
     mesh_light, hair_light, gain = _expose(template, meshes, baked, lighting.exposure)
     return HeadScene(
         identity=identity,
@@ -264,6 +265,15 @@ def build_head(
     )
 
 
+def _along_strands(baked: Baked, vertices: int, lit_by: npt.NDArray[np.int32]) -> Baked:
+    """Spread the light of every second hair point to the points between."""
+    spread = [
+        np.concatenate([light[:vertices], light[vertices:][lit_by].mean(1)])
+        for light in (baked.irradiance, baked.visibility)
+    ]
+    return Baked(*spread)
+
+
 def _to_world(head: PosedHead) -> tuple[Meshes, Hairs]:
     meshes, hairs = join_meshes(head.meshes), join_strands(head.strands)
     meshes.vertices = np.ascontiguousarray((meshes.vertices - CENTER) * head.scale)
@@ -273,14 +283,14 @@ def _to_world(head: PosedHead) -> tuple[Meshes, Hairs]:
 
 
 def _occluders(template: HeadTemplate, meshes: Meshes, hairs: Hairs) -> Occluders:
-    """Level-one head triangles (a quarter as many) and all other opaque ones; every second hair."""
+    """Level-one head triangles (a quarter as many) and all other opaque ones; baked hair points."""
     head = len(template.triangles)
     others = meshes.triangles[head:][meshes.parts[head:] != LENS]
     triangles = np.concatenate([template.coarse_triangles, others]).astype(np.int32)
     triangles = triangles[meshes.clip[triangles].min(1) > 0]
     drawn = np.zeros(len(hairs.points), bool)
     drawn[hairs.segments.ravel()] = True
-    points = np.flatnonzero(drawn)[::2] + len(meshes.vertices)
+    points = np.flatnonzero(drawn[::2]) + len(meshes.vertices)
     used, inverse = np.unique(triangles, return_inverse=True)
     local: npt.NDArray[np.int32] = np.ascontiguousarray(inverse.reshape(-1, 3), np.int32)
     return Occluders(meshes.vertices[used], local, points.astype(np.int32))
