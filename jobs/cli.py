@@ -51,8 +51,8 @@ VERBS: dict[str, Verb] = {
     "heads render": Verb(
         "jobs.heads", "RenderOptions", "render", "a dataset of digital humans to train on"
     ),
-    "heads sheet": Verb("jobs.heads", "SheetOptions", "sheet", "a picture of digital humans"),
-    "heads stats": Verb("jobs.heads", "StatsOptions", "stats", "what a dataset holds"),
+    "heads sheet": Verb("jobs.head_sheets", "SheetOptions", "sheet", "a picture of digital humans"),
+    "heads stats": Verb("jobs.head_stats", "StatsOptions", "stats", "what a dataset holds"),
     "train": Verb("jobs.train_verb", "TrainVerbOptions", "train", "one part of a model"),
     "evaluate": Verb(
         "jobs.evaluate", "EvaluateOptions", "evaluate", "how good a model is on held-out heads"

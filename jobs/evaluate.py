@@ -29,17 +29,17 @@ class EvaluateOptions:
     Example: headsplat evaluate --data heads/ -o evaluation/ --identities 20
 
     Attributes:
-        data: dataset of digital humans, see headsplat heads render.
+        data: folder or URI of a dataset of digital humans, see headsplat heads render.
         output: folder for evaluation.json, report.md and sheet.png.
         model: model folder; without it, the one that ships with headsplat.
         identities: how many held-out people, the first ones of the dataset.
-        condition: the portrait is the front view, or a photo view from anywhere in front.
+        condition: the portrait is the front view, or a random view from anywhere in front.
         seed: of the generation.
         documents: Markdown files in which the table between the evaluation marks is replaced.
         json: print evaluation.json instead of the table.
     """
 
-    data: Path
+    data: str
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     model: Path | None = None
     identities: int = 20
@@ -71,17 +71,16 @@ def evaluate(options: EvaluateOptions) -> int:
 
 def _check_orbit(options: EvaluateOptions) -> None:
     """Refuse a model whose views are not the dataset's: nothing could be compared."""
-    from pipeline.cameras import orbit_azimuths_deg
     from pipeline.digital_human.dataset import HeadDataset
     from pipeline.model_config import ModelConfig
     from pipeline.model_folder import resolve_model
 
-    made = ModelConfig.load(resolve_model(options.model)).azimuths_deg
-    views = HeadDataset(options.data, "test").options.orbit_views
-    if len(made) != views or max(abs(made - orbit_azimuths_deg(views))) > 0.1:
+    made = ModelConfig.load(resolve_model(options.model)).azimuths
+    there = HeadDataset(options.data, "test").options.azimuths_deg
+    if len(made) != len(there) or max(abs(made - there)) > 0.1:
         raise UsageError(
-            f"the model makes views at azimuths {made}, but {options.data} holds {views} evenly "
-            "spaced ones; render a dataset with the model's orbit"
+            f"the model makes views at azimuths {made.tolist()}, but {options.data} holds them at "
+            f"{there.tolist()}; render a dataset with the model's orbit"
         )
 
 
@@ -138,7 +137,6 @@ def _outcomes(
 def _evaluation(
     options: EvaluateOptions, model: Path, training: "HeadDataset", outcomes: "list[Outcome]"
 ) -> "Evaluation":
-    from pipeline.cameras import orbit_azimuths_deg
     from pipeline.evaluation.generate import candidates_of, face_coverage
     from pipeline.evaluation.results import Evaluation, Setup
     from pipeline.evaluation.subjects import first_sequences
@@ -150,7 +148,7 @@ def _evaluation(
     setup = Setup(
         model=model.name,
         model_hash=model_hash(model),
-        data=options.data.resolve().name,
+        data=training.root.path.rpartition("/")[2],
         condition=options.condition,
         seed=options.seed,
         training_identities=len(first_sequences(training)),
@@ -161,7 +159,7 @@ def _evaluation(
         setup=setup,
         candidates=candidates_of(done[0]),
         scores={outcome.subject.identity_id: outcome.scores for outcome in done},
-        azimuths_deg=[float(a) for a in orbit_azimuths_deg(len(done[0].subject.views))],
+        azimuths_deg=done[0].subject.azimuths_deg.tolist(),
     )
 
 

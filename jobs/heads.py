@@ -1,286 +1,253 @@
-"""``headsplat heads``: render digital humans, look at them, count them."""
+"""``headsplat heads render``: a dataset of digital humans, one Ray task a sequence."""
 
 import json as json_module
 import sys
-from collections import Counter
-from collections.abc import Iterator
+import time
+import warnings
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-import numpy.typing as npt
 import tyro
 
-from pipeline.errors import HeadsplatError, UsageError
+from jobs.progress import Progress
+from pipeline.errors import ProcessingError, UsageError
 
-_LABELS = (
-    "sex", "age_group", "hair_style", "hair_color", "beard", "eye_color", "garment", "expression",
-    "accessory",
-)  # fmt: skip
+if TYPE_CHECKING:
+    from pipeline.digital_human.dataset_options import DatasetOptions
+    from pipeline.storage import Location
+
+MAX_CRASHED = 100
+"""Sequences that may take their worker process down before the job gives up."""
+_RETRIES_AFTER_CRASH = 2
+_MAX_SOURCE_BLOCKS = 4096
+# each source block is an object that the driver holds; beyond this many they are split on the way
+_ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "NUMBA_NUM_THREADS": "1",
+}
+"""A task has one core: BLAS threads beside it only spin, and could round in another order."""
+_LOST = (
+    "its worker died, or wrote to a disk that this machine does not see; run again, with a "
+    "destination that all machines share"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RenderOptions:
     """Render a dataset of digital humans with Ray; run it again and it goes on where it stopped.
 
-    Example: headsplat heads render heads/ --identities 500
+    Example: headsplat heads render heads/
+    Example: headsplat heads render s3://bucket/heads --identities 1000 --address auto
+    Example: headsplat heads render heads/ --appearances 1 --elevations 0 --random-views 8
 
     Attributes:
-        out: folder of the dataset.
+        out: folder or URI of the dataset.
         identities: how many people.
         start: number of the first identity.
-        appearances: sequences per person: expressions and accessories.
+        appearances: sequences per person; ten never repeat an expression or an accessory.
         size: side of the square images, pixels.
-        photo_views: random photo-like views per sequence, besides the 16 of the orbit.
+        samples: supersampling per side.
+        elevations: a ring of views at each, degrees.
+        azimuths: of each ring; release are the uneven ones of the authors' release.
+        views_per_ring: how many views a ring has.
+        random_views: views at random cameras in front, besides the rings.
+        ground_truth: also store depth, normals and parts of each view.
+        look: natural, or a drawn one for stylised avatars.
         seed: another seed gives other people.
-        address: Ray cluster to run on; by default Ray is started here for the length of the job.
+        address: Ray cluster to run on, "auto" for the one this machine belongs to; by default
+            Ray is started here for the length of the job.
         json: print one JSON object.
     """
 
-    out: tyro.conf.Positional[Path]
-    identities: int = 100
+    out: tyro.conf.Positional[str]
+    identities: int = 227
     start: int = 0
-    appearances: int = 1
+    appearances: int = 10
     size: int = 256
-    photo_views: int = 8
+    samples: int = 3
+    elevations: tuple[float, ...] = (-10.0, 0.0, 10.0, 20.0, 30.0, 40.0)
+    azimuths: Literal["even", "release"] = "even"
+    views_per_ring: int = 16
+    random_views: int = 0
+    ground_truth: bool = False
+    look: Literal["natural", "flat", "painted", "cartoon"] = "natural"
     seed: int = 0
     address: str | None = None
     json: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class SheetOptions:
-    """Draw front views of a dataset, or of freshly made heads, as one picture.
-
-    Example: headsplat heads sheet heads/ sheet.png
-    Example: headsplat heads sheet 0:24 sheet.png
-
-    Attributes:
-        source: a dataset folder, or seeds as FIRST:LAST.
-        png: the picture to write.
-        count: at most so many heads of a dataset.
-        columns: heads per row.
-        orbit: show all 16 orbit views of each head, one head per row.
-        size: pixels per view, for heads made from seeds.
-    """
-
-    source: tyro.conf.Positional[str]
-    png: tyro.conf.Positional[Path]
-    count: int = 24
-    columns: int = 8
-    orbit: bool = False
-    size: int = 256
-
-
-@dataclass(frozen=True, kw_only=True)
-class StatsOptions:
-    """Count who is in a dataset and check its pictures.
-
-    Example: headsplat heads stats heads/
-
-    Attributes:
-        folder: of the dataset.
-        json: print one JSON object.
-    """
-
-    folder: tyro.conf.Positional[Path]
-    json: bool = False
-
-
 def render(options: RenderOptions) -> int:
-    """Render the missing sequences, one Ray task each; return the exit code.
+    """Render the missing sequences, bring the index up to date; return the exit code.
 
     Raises:
-        UsageError: the options contradict the folder's, or there is no such cluster.
-        ProcessingError: sequences could not be rendered.
+        UsageError: the options contradict each other or the dataset's, nothing can be written, or
+            there is no such cluster.
+        ProcessingError: the job was given up; what was finished stays.
+        KeyboardInterrupt: the job was stopped; what was finished stays.
     """
-    from pipeline.digital_human.dataset import prepare_folder, sequence_path
-    from pipeline.digital_human.sequence import DatasetOptions
+    from pipeline.digital_human.index import write_index
+    from pipeline.digital_human.store import list_sequences, prepare
+    from pipeline.storage import check_writable, locate
 
-    if options.identities < 1 or options.start < 0:
-        raise UsageError(
-            f"identities {options.identities} from {options.start}: give at least 1, from 0 on"
-        )
-    dataset = DatasetOptions(
-        size_px=options.size,
-        appearances=options.appearances,
-        photo_views=options.photo_views,
-        seed=options.seed,
-    )
-    folder = options.out.absolute()
-    prepare_folder(folder, dataset)
-    first = options.start * options.appearances
-    wanted = range(first, first + options.identities * options.appearances)
-    missing = [number for number in wanted if not sequence_path(folder, number).exists()]
-    failed: dict[int, str] = {}
-    for done, result in enumerate(_render_with_ray(folder, dataset, missing, options.address), 1):
-        if result["error"]:
-            failed[int(result["sequence_id"])] = str(result["error"])
-        if done % 10 == 0 or done == len(missing):
-            print(f"[{done}/{len(missing)}] sequences", file=sys.stderr, flush=True)
+    started = time.monotonic()
+    dataset, wanted = _dataset(options), _wanted(options)
+    root = locate(options.out)
+    check_writable(root)
+    prepare(root, dataset)
+    there = list_sequences(root)
+    missing = [number for number in wanted if number not in there]
+    failed, stopped = _render(root, dataset, missing, options.address)
+    present = dict(zip(*_ids_and_bytes(write_index(root)), strict=True))
+    if stopped is not None:
+        raise stopped
+    failed |= {n: _LOST for n in missing if n not in present and n not in failed}
     record = {
-        "folder": str(options.out),
+        "dataset": root.uri,
         "sequences": len(wanted),
         "rendered": len(missing) - len(failed),
-        "failed": failed,
+        "failed": dict(sorted(failed.items())),
+        "views": dataset.views * (len(wanted) - len(failed)),
+        "bytes": sum(present[number] for number in wanted if number in present),
+        "seconds": round(time.monotonic() - started, 1),
     }
-    if options.json:
-        print(json_module.dumps(record))
-    else:
-        there = len(wanted) - len(missing)
-        print(f"{record['rendered']} rendered, {there} were there, {len(failed)} failed")
-        for number, error in failed.items():
-            print(f"  sequence {number}: {error}", file=sys.stderr)
+    _tell(record, options.json)
     return 1 if failed else 0
 
 
-def _render_with_ray(
-    folder: Path, dataset: Any, missing: list[int], address: str | None
-) -> Iterator[dict[str, Any]]:
+def _dataset(options: RenderOptions) -> "DatasetOptions":
+    from pipeline.digital_human.dataset_options import DatasetOptions
+
+    return DatasetOptions(
+        size_px=options.size,
+        samples=options.samples,
+        appearances=options.appearances,
+        elevations_deg=options.elevations,
+        azimuths=options.azimuths,
+        views_per_ring=options.views_per_ring,
+        random_views=options.random_views,
+        seed=options.seed,
+        ground_truth=options.ground_truth,
+        look=options.look,
+    )
+
+
+def _wanted(options: RenderOptions) -> range:
+    """The ids of the sequences that shall be there."""
+    from pipeline.digital_human.dataset_options import IDENTITIES_PER_SEED
+
+    last = options.start + options.identities
+    if options.identities < 1 or options.start < 0 or last > IDENTITIES_PER_SEED:
+        raise UsageError(
+            f"identities {options.identities} from {options.start}: give at least 1, from 0 on, "
+            f"up to {IDENTITIES_PER_SEED:,} in all; another seed gives more people"
+        )
+    return range(options.start * options.appearances, last * options.appearances)
+
+
+def _render(
+    root: "Location", dataset: "DatasetOptions", missing: list[int], address: str | None
+) -> tuple[dict[int, str], ProcessingError | KeyboardInterrupt | None]:
+    """Errors by sequence, and what stopped the job before all were reached."""
+    failed: dict[int, str] = {}
     if not missing:
-        return
+        return failed, None
     import ray.data
+    from ray.data.exceptions import ExecutionTimeoutError
 
     from jobs.ray_cluster import connected, given_up
 
-    with connected(address):
-        ray.data.DataContext.get_current().enable_progress_bars = False
-        rows = [{"sequence_id": number} for number in missing]
-        source = ray.data.from_items(rows, override_num_blocks=len(rows))
-        try:
-            yield from source.map(_SequenceTask(folder, dataset), num_cpus=1).iter_rows()
-        except ray.exceptions.RayError as error:
-            raise given_up(error) from error
+    try:
+        with connected(address), _progress(len(missing)) as progress:
+            try:
+                views = _tasks(missing, SequenceTask(root, dataset))
+                for row in views.iter_rows():
+                    if row["error"]:
+                        failed[int(row["sequence_id"])] = row["error"]
+                    progress.add(_progress_row(row))
+            except (ray.exceptions.RayError, ExecutionTimeoutError) as error:
+                raise given_up(error) from error
+    except (ProcessingError, KeyboardInterrupt) as error:
+        return failed, error
+    return failed, None
 
 
-class _SequenceTask:
+def _tasks(missing: list[int], task: "SequenceTask") -> Any:
+    """The Ray Data stream of finished rows; each sequence is a task of its own."""
+    import ray.data
+    from ray.util.annotations import RayDeprecationWarning
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False  # jobs.progress shows ours
+    context.execution_options.preserve_order = False
+    context.max_errored_blocks = MAX_CRASHED
+    rows = [{"sequence_id": number} for number in missing]
+    source: ray.data.Dataset = ray.data.from_items(
+        rows, override_num_blocks=min(len(rows), _MAX_SOURCE_BLOCKS)
+    )
+    if len(rows) > _MAX_SOURCE_BLOCKS:
+        source = source.repartition(target_num_rows_per_block=1)
+    with warnings.catch_warnings():
+        # the limit of retries has no named parameter yet, and the old way of passing it warns
+        warnings.simplefilter("ignore", RayDeprecationWarning)
+        return source.map(
+            task,
+            num_cpus=1,
+            runtime_env={"env_vars": _ONE_THREAD},
+            max_retries=_RETRIES_AFTER_CRASH,
+        )
+
+
+class SequenceTask:
     """Renders one sequence into its file; an error becomes a column, so the others go on."""
 
-    def __init__(self, folder: Path, dataset: Any) -> None:
-        self._folder, self._dataset = folder, dataset
+    def __init__(self, root: "Location", dataset: "DatasetOptions") -> None:
+        self._root, self._dataset = root, dataset
         self.__name__ = "RenderSequence"
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        from pipeline.digital_human.dataset import write_sequence
+        """Render ``row["sequence_id"]``; ``error`` is empty where that worked."""
+        from pipeline.digital_human.store import write_sequence
 
         number = int(row["sequence_id"])
+        error, started = "", time.perf_counter()
         try:
-            write_sequence(self._folder, self._dataset, number)
-        except (HeadsplatError, OSError, ValueError, ArithmeticError, LookupError) as error:
-            return {"sequence_id": number, "error": f"{type(error).__name__}: {error}"}
-        return {"sequence_id": number, "error": ""}
+            write_sequence(self._root, self._dataset, number)
+        except Exception as problem:  # the one place where a sequence's failure is caught
+            error = f"{type(problem).__name__}: {problem}"
+        seconds = time.perf_counter() - started
+        return {"sequence_id": number, "error": error, "seconds": seconds}
 
 
-def sheet(options: SheetOptions) -> int:
-    """Write the picture; return the exit code.
-
-    Raises:
-        UsageError: the seeds cannot be read or there is nothing to show.
-        UnreadableSource: the folder is no dataset.
-    """
-    from pipeline.pictures import contact_sheet, png
-    from pipeline.portrait.alpha import on_white
-
-    heads = list(_heads_of(options))
-    if not heads:
-        raise UsageError(f"{options.source} has no heads to show; render some first")
-    views = on_white(np.concatenate(heads))
-    columns = len(heads[0]) if options.orbit else min(options.columns, len(views))
-    options.png.parent.mkdir(parents=True, exist_ok=True)
-    options.png.write_bytes(png(contact_sheet(views, columns)))
-    print(f"{options.png}: {len(heads)} heads")
-    return 0
+def _progress(total: int) -> Progress:
+    return Progress(total, unit="sequences", each=False)
 
 
-def _heads_of(options: SheetOptions) -> Iterator[npt.NDArray[np.uint8]]:
-    """Views to show per head: the front one, or the orbit."""
-    first, colon, last = options.source.partition(":")
-    if colon and first.isdigit() and last.isdigit():
-        yield from _fresh_heads(range(int(first), int(last)), options)
-        return
-    from pipeline.digital_human.dataset import HeadDataset
-
-    dataset = HeadDataset(options.source, split="all")
-    for number in dataset.sequences[: options.count]:
-        sequence = dataset.load(number)
-        orbit = sequence.views[sequence.kind == "orbit"]
-        yield orbit if options.orbit else orbit[:1]
-
-
-def _fresh_heads(seeds: range, options: SheetOptions) -> Iterator[npt.NDArray[np.uint8]]:
-    from pipeline.cameras import orbit
-    from pipeline.digital_human import build_head, sample_appearance, sample_identity
-
-    cameras = orbit() if options.orbit else orbit()[:1]
-    for seed in seeds:
-        identity = sample_identity(seed)
-        scene = build_head(identity, sample_appearance(identity, 0))
-        yield scene.render(cameras, options.size)
-
-
-def stats(options: StatsOptions) -> int:
-    """Print `dataset_stats`; return the exit code.
-
-    Raises:
-        UnreadableSource: the folder is no dataset.
-    """
-    record = dataset_stats(options.folder)
-    if options.json:
-        print(json_module.dumps(record))
-        return 0
-    for name, value in record.items():
-        if isinstance(value, dict):
-            counts = ", ".join(f"{key} {count}" for key, count in value.items())
-            print(f"{name:<16}{counts}")
-        else:
-            print(f"{name:<16}{value}")
-    return 0
-
-
-def dataset_stats(folder: Path) -> dict[str, Any]:
-    """Who is in a dataset, and how its pictures are framed.
-
-    Args:
-        folder: of the dataset.
-
-    Returns:
-        Numbers of sequences and views; per label its values and their counts; mean alpha
-        coverage; shares of views whose top or side border is touched; share of the front views
-        with all landmarks visible; bytes.
-    """
-    from pipeline.digital_human.dataset import HeadDataset, is_held_out, sequence_path
-
-    dataset = HeadDataset(folder, split="all")
-    counts: dict[str, Counter[str]] = {label: Counter() for label in _LABELS}
-    coverage: list[float] = []
-    top: list[bool] = []
-    side: list[bool] = []
-    visible: list[bool] = []
-    held_out, size = 0, 0
-    for number in dataset.sequences:
-        sequence = dataset.load(number)
-        for label, counter in counts.items():
-            counter[str(sequence.labels[label])] += 1
-        alpha = sequence.views[..., 3]
-        coverage.append(float(alpha.mean()) / 255)
-        top.extend(bool(view[0].any()) for view in alpha)
-        side.extend(bool(view[:, [0, -1]].any()) for view in alpha)
-        visible.append(bool(sequence.landmark_visible[0].all()))
-        held_out += is_held_out(sequence.identity_id)
-        size += sequence_path(dataset.folder, number).stat().st_size
+def _progress_row(row: dict[str, Any]) -> dict[str, Any]:
     return {
-        "sequences": len(dataset),
-        "held_out": held_out,
-        "views": len(top),
-        **{label: dict(counter.most_common()) for label, counter in counts.items()},
-        "coverage": _mean(coverage),
-        "touches_top": _mean(top),
-        "touches_side": _mean(side),
-        "front_landmarks": _mean(visible),
-        "bytes": size,
+        "source": f"sequence {row['sequence_id']}",
+        "outcome": "failed" if row["error"] else "ok",
+        "error_message": row["error"],
+        "timings_s": {"Render": row["seconds"]},
     }
 
 
-def _mean(values: list[float] | list[bool]) -> float:
-    return round(float(np.mean(values)), 4) if values else 0.0
+def _ids_and_bytes(index: Any) -> tuple[list[int], list[int]]:
+    return index["sequence_id"].to_pylist(), index["bytes"].to_pylist()
+
+
+def _tell(record: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json_module.dumps(record))
+        return
+    failed = record["failed"]
+    there = record["sequences"] - record["rendered"] - len(failed)
+    print(f"  {'rendered':<12}{record['rendered']:>8}  sequences")
+    print(f"  {'were there':<12}{there:>8}")
+    print(f"  {'failed':<12}{len(failed):>8}")
+    print(f"  {'views':<12}{record['views']:>8}  {record['bytes'] / 1e6:,.1f} MB")
+    print(f"  {'time':<12}{record['seconds']:>7.1f}s")
+    print(f"  {record['dataset']}", flush=True)
+    for number, error in failed.items():
+        print(f"  sequence {number}: {error}", file=sys.stderr)

@@ -3,7 +3,9 @@
 import contextlib
 import logging
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 
 import ray
@@ -28,7 +30,7 @@ def connected(address: str | None) -> Iterator[None]:
     if own:
         _connect(address or os.environ.get("RAY_ADDRESS") or "local")
     try:
-        with _quiet():
+        with _quiet(), _stopped_by_sigterm():
             yield
     finally:
         if own:
@@ -71,6 +73,23 @@ def _no_stderr() -> Iterator[None]:
     finally:
         os.dup2(saved, 2)
         os.close(saved)
+
+
+@contextlib.contextmanager
+def _stopped_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end a job as Ctrl-C does: what is finished is written down first."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers
+        return
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

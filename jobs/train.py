@@ -20,12 +20,12 @@ class Source:
     """What a part is made from.
 
     Attributes:
-        data: folder of the dataset.
+        data: address of the dataset.
         model: the model folder made so far.
         start_from: model folder whose weights come first, or None.
     """
 
-    data: Path
+    data: str
     model: Path
     start_from: Path | None
 
@@ -49,7 +49,7 @@ class Recipe:
     can_start_from: bool = False
 
 
-def _views(data: Path) -> "tuple[HeadViews, HeadViews]":
+def _views(data: str) -> "tuple[HeadViews, HeadViews]":
     from pipeline.training.head_views import HeadViews, load_sequences
 
     train_views, test_views = (HeadViews(load_sequences(data, one)) for one in ("train", "test"))
@@ -131,7 +131,7 @@ RECIPES: dict[str, Recipe] = {
 
 def run(
     part: str,
-    data: Path,
+    data: str,
     out: Path,
     *,
     steps: int | None = None,
@@ -145,7 +145,7 @@ def run(
 
     Args:
         part: a key of `RECIPES`.
-        data: folder that ``headsplat heads render`` wrote.
+        data: folder or URI that ``headsplat heads render`` wrote to.
         out: the model folder in the making: parts trained before are read from it, this one is
             added; checkpoints and logs go to its subfolder ``training``.
         steps: optimiser steps; None takes the recipe's.

@@ -16,7 +16,7 @@ class TrainVerbOptions:
 
     Attributes:
         part: which part; an unknown name lists them.
-        data: dataset of digital humans, see headsplat heads render.
+        data: folder or URI of a dataset of digital humans, see headsplat heads render.
         out: the model folder in the making: parts trained before are read from it, this one is
             added; checkpoints and logs go to its subfolder training.
         steps: optimiser steps; without it, the part's own number.
@@ -29,7 +29,7 @@ class TrainVerbOptions:
     """
 
     part: tyro.conf.Positional[str]
-    data: Path
+    data: str
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     steps: int | None = None
     minutes: float | None = None

@@ -17,6 +17,12 @@ RADIUS = 2.0
 FOV_Y_DEG = 38.0
 """Vertical field of view; at RADIUS it sees 0.689 world units above and below the centre."""
 ORBIT_VIEWS = 16
+RELEASE_AZIMUTHS_DEG = (
+    0.0, 4.04, 15.47, 33.22, 56.25, 83.5, 113.91, 146.43,
+    180.0, 213.57, 246.09, 276.5, 303.75, 326.78, 344.53, 355.96,
+)  # fmt: skip
+"""The orbit of the authors' released dataset and weights, as its code lists it: dense in front.
+Within 0.01 degrees it is 270 s^2 - 90 s^3 at s = k / 8, and the same on the other side."""
 
 Array = npt.NDArray[np.float32]
 
@@ -99,6 +105,12 @@ def look_at_origin(
     pose[:, :3, 3] = outward * distance[:, None]
     pose[:, 3, 3] = 1
     return Cameras(pose.astype(np.float32), fov_y_deg)
+
+
+def azimuth_distance_deg(first: npt.ArrayLike, second: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """The angle between azimuths in degrees, 0 to 180; the arguments broadcast."""
+    difference = np.asarray(first, np.float64) - np.asarray(second, np.float64)
+    return np.asarray(np.abs((difference + 180) % 360 - 180))
 
 
 def orbit(views: int = ORBIT_VIEWS, elevation_deg: float = 0.0) -> Cameras:

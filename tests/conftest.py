@@ -5,6 +5,8 @@ import pytest
 
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # the test cluster listens on loopback only
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("AWS_ACCESS_KEY_ID", "testing")  # Ray's workers get them from here
+os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "testing")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 

@@ -1,14 +1,17 @@
 """A dataset of spheres with faces, in the real dataset's format and made in no time."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from pipeline.cameras import RADIUS, Cameras, look_at_origin, orbit_azimuths_deg
-from pipeline.digital_human.dataset import LABELS, prepare_folder, sequence_path
-from pipeline.digital_human.sequence import SCHEMA, DatasetOptions, encode_png
+from pipeline.cameras import RADIUS, Cameras, look_at_origin
+from pipeline.digital_human.dataset_options import DatasetOptions
+from pipeline.digital_human.ground_truth import encode_png
+from pipeline.digital_human.sequence import LABELS, SCHEMA, sequence_metadata
+from pipeline.digital_human.store import prepare, write_table
+from pipeline.storage import locate
 
 BALL_RADIUS = 0.45
 # On the unit sphere, in ArcFace's order: the subject's right eye (-x) is on the image's left.
@@ -17,32 +20,53 @@ FACE = np.array(
 )
 
 
-def write_heads(folder: Path, identities: tuple[int, ...], size_px: int) -> Path:
-    """Write one sequence (16 orbit views, one photo) of each identity; return ``folder``."""
-    prepare_folder(folder, DatasetOptions(size_px=size_px, samples=1, photo_views=1))
+def write_heads(
+    folder: Path | str, identities: tuple[int, ...], size_px: int, **options: Any
+) -> Path | str:
+    """Write the sequences of each identity; return ``folder``.
+
+    By default an identity has one, with 16 views of an orbit and a random one.
+    """
+    defaults = {"samples": 1, "appearances": 1, "elevations_deg": (0.0,), "random_views": 1}
+    made = DatasetOptions(size_px=size_px, **{**defaults, **options})
+    root = locate(str(folder))
+    prepare(root, made)
     for identity in identities:
-        rows = [_row(identity, "orbit", a, 0.0, 0.0, size_px) for a in orbit_azimuths_deg()]
-        rows.append(_row(identity, "photo", 20.0, 10.0, 5.0, size_px))
-        table = pa.Table.from_pylist(rows, schema=SCHEMA)
-        pq.write_table(table, sequence_path(folder, identity))
+        for appearance in range(made.appearances):
+            number = identity * made.appearances + appearance
+            write_table(root, number, ball_sequence(made, number))
     return folder
 
 
-def _row(
+def ball_sequence(options: DatasetOptions, number: int) -> pa.Table:
+    """One sequence, as `render_sequence` makes it."""
+    ids = {"identity_id": options.identity_of(number), "sequence_id": number}
+    labels = {name: 0.0 if pa.types.is_floating(SCHEMA.field(name).type) else "" for name in LABELS}
+    views = [
+        ("grid", float(azimuth), elevation, 0.0)
+        for elevation in options.elevations_deg
+        for azimuth in options.azimuths_deg
+    ]
+    views += [("random", 20.0 - view, 10.0, 5.0) for view in range(options.random_views)]
+    rows = [
+        {**ids, **labels, "view": place, **_view(ids["identity_id"], options.size_px, *view)}
+        for place, view in enumerate(views)
+    ]
+    metadata = sequence_metadata({**ids, **labels}, {}, {}, options)
+    return pa.Table.from_pylist(rows, schema=SCHEMA.with_metadata(metadata))
+
+
+def _view(
     identity: int,
+    size_px: int,
     kind: str,
     azimuth_deg: float,
     elevation_deg: float,
     roll_deg: float,
-    size_px: int,
 ) -> dict[str, object]:
     cameras = look_at_origin(azimuth_deg, elevation_deg, RADIUS, roll_deg)
     points = FACE / np.linalg.norm(FACE, axis=1, keepdims=True)
-    labels = {name: 0.0 if pa.types.is_floating(SCHEMA.field(name).type) else "" for name in LABELS}
-    return labels | {
-        "identity_id": identity,
-        "sequence_id": identity,
-        "view": 0,
+    return {
         "kind": kind,
         "azimuth_deg": azimuth_deg,
         "elevation_deg": elevation_deg,
@@ -53,6 +77,7 @@ def _row(
         "fov_y_deg": cameras.fov_y_deg,
         "landmarks": cameras.project(BALL_RADIUS * points, size_px)[0].ravel().tolist(),
         "landmark_visible": (points @ -cameras.cam_to_world[0, :3, 2] > 0.3).tolist(),
+        "head_cut": False,
     }
 
 

@@ -15,8 +15,8 @@ EXPRESSIONS: dict[str, dict[str, float]] = {
         "mouthUpperUp": 0.15,
     },
     "laugh": {
-        "mouthSmile": 0.8, "jawOpen": 0.4, "cheekSquint": 0.8, "eyeSquint": 0.4,
-        "mouthUpperUp": 0.45, "mouthLowerDown": 0.35,
+        "mouthSmile": 0.85, "jawOpen": 0.22, "cheekSquint": 0.8, "eyeSquint": 0.4,
+        "mouthUpperUp": 0.85, "mouthLowerDown": 0.55,
     },
     "angry": {
         "browDown": 0.7, "+eyebrows-left-down": 0.7, "+eyebrows-right-down": 0.7,
@@ -42,7 +42,6 @@ EXPRESSIONS: dict[str, dict[str, float]] = {
     "pucker": {"mouthPucker": 1.0, "mouthFunnel": 0.35, "browInnerUp": 0.25, "jawOpen": 0.05},
 }  # fmt: skip
 """Weights of face units per expression; a leading + names a MakeHuman brow target."""
-EXPRESSION_SHARES = (0.28, 0.24, 0.12, 0.06, 0.06, 0.08, 0.05, 0.05, 0.06)
 PAIRED_UNITS = frozenset(
     (
         "browDown", "browOuterUp", "cheekSquint", "eyeBlink", "eyeSquint", "eyeWide",
@@ -54,7 +53,12 @@ ACCESSORIES = (
     "glasses", "sunglasses", "beanie", "cap", "headphones", "earrings", "hat", "headband",
 )  # fmt: skip
 ACCESSORY_SHARES = (0.38, 0.10, 0.10, 0.10, 0.06, 0.12, 0.07, 0.07)
-ACCESSORY_CHANCE = 0.25
+DECK = 10
+"""Appearances of a person after which a new deck is shuffled."""
+DECK_ACCESSORIES = 3
+"""Cards of a deck with an accessory; the others are bare heads, each with another expression."""
+MILD = ("neutral", "smile")
+"""Expressions under an accessory."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class Appearance:
     """One state of a person.
 
     Attributes:
-        seed: the seed it was sampled from.
+        seed: its number, of which its details are drawn too.
         expression: a key of `EXPRESSIONS`.
         unit_weights: template target weights that make the expression.
         accessory: one of `ACCESSORIES` or None.
@@ -84,41 +88,54 @@ class Appearance:
 
 def sample_appearance(
     identity: Identity,
-    seed: int,
+    number: int,
     expression: str | None = None,
     accessory: str | None = None,
 ) -> Appearance:
-    """Draw an expression, or an accessory with a mild expression, for a person.
+    """Deal an expression, or an accessory with a mild expression, to a person.
+
+    Appearances 0 to 9 of a person are a shuffled deck: the neutral face, six other expressions
+    and three accessories, none twice. Each further block of ten is another deck.
 
     Args:
-        identity: whose appearance; the same seed gives different people different draws.
-        seed: appearance number.
-        expression: force one of `EXPRESSIONS`.
-        accessory: force one of `ACCESSORIES`.
+        identity: whose appearance; the same number gives different people different draws.
+        number: of the appearance, from 0 on.
+        expression: force one of `EXPRESSIONS`; without ``accessory``, on a bare head.
+        accessory: force one of `ACCESSORIES`; without ``expression``, with a mild one.
 
     Raises:
-        UsageError: when a forced name does not exist.
+        UsageError: a forced name does not exist.
     """
     if expression is not None and expression not in EXPRESSIONS:
         raise UsageError(f"expression {expression!r} is none of {', '.join(EXPRESSIONS)}")
     if accessory is not None and accessory not in ACCESSORIES:
         raise UsageError(f"accessory {accessory!r} is none of {', '.join(ACCESSORIES)}")
-    rng = np.random.default_rng((identity.seed, seed, 71))
-    drawn = str(rng.choice(list(EXPRESSIONS), p=EXPRESSION_SHARES))
-    drawn_accessory = str(rng.choice(ACCESSORIES, p=ACCESSORY_SHARES))
-    wears = bool(rng.random() < ACCESSORY_CHANCE)
-    if expression is None and accessory is None and wears:
-        accessory, drawn = drawn_accessory, str(rng.choice(["neutral", "smile"]))
-    expression = expression or drawn
+    rng = np.random.default_rng((identity.seed, number, 71))
+    mild = str(rng.choice(MILD))
+    if expression is None and accessory is None:
+        expression, accessory = _deck(identity, number // DECK)[number % DECK]
+    expression = expression or mild
     gaze = rng.normal(size=2) * np.array([4.0, 2.5])
     return Appearance(
-        seed=seed,
+        seed=number,
         expression=expression,
         unit_weights=_unit_weights(expression, rng),
         accessory=accessory,
         gaze_yaw_deg=float(gaze[0]),
         gaze_pitch_deg=float(gaze[1] - (8.0 if expression == "sad" else 0.0)),
     )
+
+
+def _deck(identity: Identity, block: int) -> list[tuple[str | None, str | None]]:
+    """Expression and accessory of ten appearances in a row; no expression stands for a mild one."""
+    rng = np.random.default_rng((identity.seed, block, 72))
+    strong = [name for name in EXPRESSIONS if name != "neutral"]
+    shown = rng.choice(strong, DECK - DECK_ACCESSORIES - 1, replace=False)
+    worn = rng.choice(ACCESSORIES, DECK_ACCESSORIES, replace=False, p=ACCESSORY_SHARES)
+    cards: list[tuple[str | None, str | None]] = [("neutral", None)]
+    cards += [(str(name), None) for name in shown]
+    cards += [(None, str(name)) for name in worn]
+    return [cards[place] for place in rng.permutation(DECK)]
 
 
 def _unit_weights(expression: str, rng: np.random.Generator) -> dict[str, float]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.cameras import orbit
+from pipeline.cameras import Cameras
 from pipeline.evaluation.floors import NEAREST_IDENTITY, PORTRAIT_COPY, Floors
 from pipeline.evaluation.results import Candidate, Evaluation
 from pipeline.evaluation.scores import Embed, ViewScores, score_views
@@ -60,12 +60,12 @@ def products(
     return rows[0]
 
 
-def render_avatar(gaussians: npt.NDArray[np.float32], views: int, size_px: int) -> Pixels:
-    """An avatar [N, 14] seen from the orbit's cameras, [views, size_px, size_px, 3] uint8."""
+def render_avatar(gaussians: npt.NDArray[np.float32], cameras: Cameras, size_px: int) -> Pixels:
+    """An avatar [N, 14] seen from V cameras, [V, size_px, size_px, 3] uint8."""
     from pipeline.gaussians import Gaussians
     from pipeline.rendering import render_u8
 
-    return render_u8(Gaussians.from_array(gaussians), orbit(views), size_px)
+    return render_u8(Gaussians.from_array(gaussians), cameras, size_px)
 
 
 def judge(
@@ -102,7 +102,7 @@ def judge(
 def _made(row: Row, subject: Subject) -> dict[str, Pixels]:
     made: dict[str, Pixels] = {name: row[column] for name, column in PRODUCT_COLUMNS}
     size_px = subject.views.shape[1]
-    return made | {AVATAR: render_avatar(row["gaussians"], len(subject.views), size_px)}
+    return made | {AVATAR: render_avatar(row["gaussians"], subject.cameras, size_px)}
 
 
 def _score(

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.cameras import Cameras
 from pipeline.digital_human.dataset import HeadDataset, Sequence
 from pipeline.errors import UsageError
 from pipeline.images import resize
@@ -29,6 +30,8 @@ class Subject:
         azimuth_deg: of the portrait's camera.
         elevation_deg: of the portrait's camera.
         views: [V, H, W, 3] uint8, the true orbit on white.
+        cameras: of ``views``.
+        azimuths_deg: [V], of ``views``.
         landmarks: [V, 5, 2] pixels in ``views``.
         face_visible: [V], whether all five landmarks can be seen.
     """
@@ -39,6 +42,8 @@ class Subject:
     azimuth_deg: float
     elevation_deg: float
     views: Pixels
+    cameras: Cameras
+    azimuths_deg: Floats
     landmarks: Floats
     face_visible: npt.NDArray[np.bool_]
 
@@ -51,17 +56,25 @@ def held_out_subjects(
     Args:
         dataset: opened with ``split="test"``.
         identities: how many; fewer where the set has fewer.
-        condition: the portrait is the ``front`` orbit view, or the first ``photo`` view that shows
-            the whole face.
+        condition: the portrait is the ``front`` orbit view or, for ``photo``, the first random
+            view that shows the whole face.
 
     Raises:
-        UsageError: the dataset holds no held-out identity.
+        UsageError: the dataset holds no held-out identity, or no random view for ``photo``.
+        UnreadableSource: it has no orbit at elevation 0.
     """
     sequences = first_sequences(dataset)[:identities]
     if not sequences:
         raise UsageError("the dataset has no held-out identity; render 10 identities or more")
+    photos = dataset.options.random()
+    if condition == "photo" and not photos:
+        raise UsageError(
+            f"{dataset.root.uri} has no random views to start from; render it with "
+            "--random-views, or take the front as condition"
+        )
+    views = [*dataset.options.ring(), *photos]
     for sequence_id in sequences:
-        yield _subject(dataset.load(sequence_id), condition)
+        yield _subject(dataset.load(sequence_id, views), condition)
 
 
 def first_sequences(dataset: HeadDataset) -> list[int]:
@@ -78,17 +91,16 @@ def orbit_loader(dataset: HeadDataset, size_px: int) -> tuple[Callable[[int], Pi
     Returns:
         A function from index to [V, size_px, size_px, 3] uint8 on white, and how many there are.
     """
-    sequences = first_sequences(dataset)
+    sequences, ring = first_sequences(dataset), dataset.options.ring()
 
     def load(index: int) -> Pixels:
-        sequence = dataset.load(sequences[index])
-        return resize(on_white(sequence.views[sequence.kind == "orbit"]), size_px)
+        return resize(on_white(dataset.load(sequences[index], ring).views), size_px)
 
     return load, len(sequences)
 
 
 def _subject(sequence: Sequence, condition: Condition) -> Subject:
-    orbit = np.flatnonzero(sequence.kind == "orbit")
+    orbit = sequence.ring()
     portrait = _portrait_index(sequence, condition)
     image, landmarks = frame_render(
         sequence.views[portrait],
@@ -102,6 +114,8 @@ def _subject(sequence: Sequence, condition: Condition) -> Subject:
         azimuth_deg=float(sequence.azimuth_deg[portrait]),
         elevation_deg=float(sequence.elevation_deg[portrait]),
         views=on_white(sequence.views[orbit]),
+        cameras=sequence.cameras[orbit.tolist()],
+        azimuths_deg=sequence.azimuth_deg[orbit],
         landmarks=sequence.landmarks[orbit],
         face_visible=np.all(sequence.landmark_visible[orbit], axis=-1),
     )
@@ -109,7 +123,7 @@ def _subject(sequence: Sequence, condition: Condition) -> Subject:
 
 def _portrait_index(sequence: Sequence, condition: Condition) -> int:
     if condition == "front":
-        return int(np.flatnonzero(sequence.kind == "orbit")[0])
-    photos = np.flatnonzero(sequence.kind == "photo")
+        return int(sequence.ring()[0])
+    photos = np.flatnonzero(sequence.kind == "random")
     whole = photos[sequence.landmark_visible[photos].all(-1)]
     return int(whole[0] if len(whole) else photos[0])

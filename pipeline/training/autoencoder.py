@@ -25,7 +25,7 @@ class AutoencoderPart:
     """A small `AutoencoderKL` with eightfold reduction, trained on views at several sizes.
 
     Args:
-        data: dataset of digital humans.
+        data: address of a dataset of digital humans.
         sizes_px: sides at which it is used; batches alternate between them.
         batch_px: pixels a batch holds, so that every size costs the same.
         limit: sequences used.
@@ -33,7 +33,7 @@ class AutoencoderPart:
 
     def __init__(
         self,
-        data: Path,
+        data: str,
         sizes_px: tuple[int, ...] = (128, 64),
         batch_px: int = 4 * 128 * 128,
         limit: int | None = None,

@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import CLIPVisionModelWithProjection
 
-from pipeline.cameras import orbit_azimuths_deg
 from pipeline.diffusion.conditions import Conditions, IdentityProjection, encode_tokens
 from pipeline.diffusion.edm import PURE_NOISE, NoiseMix, draw_sigma, precondition
 from pipeline.diffusion.latents import Autoencoder
@@ -152,7 +151,7 @@ class DiffusionPart:
     ) -> None:
         self.config, self.vae, self.subjects, self.held_out = config, vae, train, held_out
         self.start_from, self.image_encoder = start_from, image_encoder
-        self.azimuths_deg = torch.from_numpy(orbit_azimuths_deg(train.orbit.shape[1]))
+        self.azimuths_deg = torch.from_numpy(train.orbit_azimuths_deg)
         self.view_latents = encode_all(vae, train.orbit)
         self.portrait_latents = encode_all(vae, train.portraits)
         self.lowres_latents: Tensor | None = None

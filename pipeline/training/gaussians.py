@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from pipeline.cameras import ORBIT_VIEWS, Cameras
 from pipeline.digital_human.dataset import HeadDataset
+from pipeline.errors import UsageError
 from pipeline.gaussians import CHANNELS, Gaussians
 from pipeline.images import resize
 from pipeline.portrait.alpha import on_white
@@ -39,11 +40,13 @@ class Heads:
         images: [S, V, P, P, 4] uint8, colour on white and alpha.
         cam_to_world: [S, V, 4, 4] float32.
         fov_y_deg: of all cameras.
+        orbit_views: views at the start of each sequence that form the orbit, evenly spaced.
     """
 
     images: npt.NDArray[np.uint8]
     cam_to_world: npt.NDArray[np.float32]
     fov_y_deg: float
+    orbit_views: int = ORBIT_VIEWS
 
     def __len__(self) -> int:
         return len(self.images)
@@ -58,16 +61,29 @@ class Heads:
 
 
 def load_heads(dataset: HeadDataset, size_px: int, limit: int | None = None) -> Heads:
-    """Read the sequences of a dataset at one size, up to ``limit`` of them."""
+    """Read the sequences of a dataset at one size, up to ``limit`` of them.
+
+    Raises:
+        UsageError: their orbit cannot be seen in views a quarter turn apart.
+        UnreadableSource: they have no orbit at elevation 0.
+    """
+    options = dataset.options
+    ring = options.ring()
+    if options.azimuths != "even" or len(ring) % INPUT_VIEWS:
+        raise UsageError(
+            f"{dataset.root.uri} has {len(ring)} {options.azimuths} views a ring; the Gaussian "
+            f"network needs even ones, a multiple of {INPUT_VIEWS}"
+        )
+    views = ring + [view for view in range(options.views) if view not in ring]
     images, poses = [], []
     fov_y_deg = 0.0
     for sequence_id in dataset.sequences[:limit]:
-        loaded = dataset.load(sequence_id)
+        loaded = dataset.load(sequence_id, views)
         joined = np.concatenate([on_white(loaded.views), loaded.views[..., 3:]], -1)
         images.append(resize(joined, size_px))
         poses.append(loaded.cameras.cam_to_world)
         fov_y_deg = loaded.cameras.fov_y_deg
-    return Heads(np.stack(images), np.stack(poses), fov_y_deg)
+    return Heads(np.stack(images), np.stack(poses), fov_y_deg, len(ring))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +99,6 @@ class GaussianConfig:
         augment: probability of each of the two augmentations.
         jitter_share: of LGM's largest camera jitter. A network that places Gaussians along its
             rays cannot undo a turn of 18 degrees, and sees a tenth of it.
-        orbit_views: views at the start of each sequence that form the orbit.
     """
 
     preset: Preset = "embedded"
@@ -93,7 +108,6 @@ class GaussianConfig:
     structure_weight: float = 0.2
     augment: float = 0.5
     jitter_share: float = 0.1
-    orbit_views: int = ORBIT_VIEWS
 
 
 @dataclass(frozen=True)
@@ -167,8 +181,8 @@ class GaussianPart:
             gaussians = Gaussians.from_tensor(rows[0])
             every = list(range(self.held_out.images.shape[1]))
             for name, views in (
-                ("psnr_orbit", every[: self.config.orbit_views]),
-                ("psnr_photo", every[self.config.orbit_views :]),
+                ("psnr_orbit", every[: self.held_out.orbit_views]),
+                ("psnr_photo", every[self.held_out.orbit_views :]),
             ):
                 if views:
                     target = self.held_out.tensor(head, views)[:, :3]
@@ -185,7 +199,7 @@ class GaussianPart:
 
     @property
     def _spacing(self) -> int:
-        return self.config.orbit_views // INPUT_VIEWS
+        return self.train.orbit_views // INPUT_VIEWS
 
     def _input_views(self, start: int) -> list[int]:
         return [start + k * self._spacing for k in range(INPUT_VIEWS)]
@@ -219,8 +233,8 @@ class GaussianPart:
         )
 
 
-def gaussian_part(data: Path, config: GaussianConfig | None = None) -> GaussianPart:
-    """The part from a dataset folder; 8 held-out heads judge it."""
+def gaussian_part(data: str, config: GaussianConfig | None = None) -> GaussianPart:
+    """The part from the address of a dataset; 8 held-out heads judge it."""
     config = config or GaussianConfig()
     with torch.device("meta"):
         size_px = int(LargeGaussianModel(**lgm_config(config.preset)).config.input_px)

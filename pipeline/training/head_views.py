@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +15,8 @@ FACE_RADII = np.array([0.185, 0.225, 0.17])
 """Half axes of that ellipsoid, world units: hairline to chin, cheek to cheek."""
 FACING_DEG = 72.0
 """Largest angle between camera and face at which a view counts as showing a face."""
+MAX_VIEWS = 24
+"""Views of a sequence that are kept: more sequences teach more than all 96 views of a grid."""
 TURNED_AWAY_DEG = 105.0
 """Beyond this angle a view is a negative; between the two it is left out of losses."""
 
@@ -39,25 +40,28 @@ class HeadSequence:
     identity: int
 
 
-def load_sequences(folder: Path, split: str, limit: int | None = None) -> list[HeadSequence]:
+def load_sequences(address: str, split: str, limit: int | None = None) -> list[HeadSequence]:
     """Read sequences of a dataset into memory.
 
     Args:
-        folder: the dataset.
+        address: of the dataset.
         split: ``train`` or ``test``.
         limit: at most this many sequences, spread over the dataset.
 
     Raises:
         UsageError: the split is empty.
     """
-    dataset = HeadDataset(folder, split)
+    dataset = HeadDataset(address, split)
     if not len(dataset):
-        raise UsageError(f"the {split} split of {folder} holds no sequence; render more identities")
+        raise UsageError(
+            f"the {split} split of {address} holds no sequence; render more identities"
+        )
     count = min(limit or len(dataset), len(dataset))
     chosen = np.linspace(0, len(dataset) - 1, count).round().astype(int)
     loaded = []
     for index in chosen:
-        sequence = dataset.load(dataset.sequences[index])
+        number = dataset.sequences[index]
+        sequence = dataset.load(number, _spread(number, dataset.options.views))
         loaded.append(
             HeadSequence(
                 sequence.views,
@@ -68,6 +72,12 @@ def load_sequences(folder: Path, split: str, limit: int | None = None) -> list[H
             )
         )
     return loaded
+
+
+def _spread(sequence_id: int, views: int) -> list[int]:
+    """Up to `MAX_VIEWS` of a sequence's views, other ones for each sequence."""
+    rng = np.random.default_rng((sequence_id, views))
+    return sorted(rng.permutation(views)[:MAX_VIEWS].tolist())
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.cameras import orbit_azimuths_deg
 from pipeline.diffusion.pipeline import OrbitPipeline, enlarge
 from pipeline.images import Bytes, to_bytes, to_signed
 from pipeline.training.subjects import Subjects, portraits_of
@@ -50,7 +49,7 @@ class FirstStage:
         portraits = portraits_of(subjects, who, who % subjects.portraits.shape[1], self.size_px)
         views = self.pipeline(
             portraits,
-            torch.from_numpy(orbit_azimuths_deg(subjects.orbit.shape[1])),
+            torch.from_numpy(subjects.orbit_azimuths_deg),
             steps=self.steps,
             guidance=1.0,
             generators=[torch.Generator().manual_seed(int(one)) for one in who],

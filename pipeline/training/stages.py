@@ -16,18 +16,18 @@ IMAGE_ENCODER = "image_encoder"
 """Subfolder of a model folder in the making with the encoder that both stages start from."""
 
 
-def image_encoder_part(data: Path, model: Path) -> ImageEncoderPart:
+def image_encoder_part(data: str, model: Path) -> ImageEncoderPart:
     """The image encoder; ``model`` holds the autoencoder and the face pack."""
     train, held_out = _subjects(data, model, LOWRES.size_px)
     return ImageEncoderPart(train, held_out, load_vae(model))
 
 
-def lowres_part(data: Path, model: Path, start_from: Path | None = None) -> DiffusionPart:
+def lowres_part(data: str, model: Path, start_from: Path | None = None) -> DiffusionPart:
     """The first stage; ``model`` holds the autoencoder and the face pack."""
     return _part(data, model, LOWRES, start_from)
 
 
-def highres_part(data: Path, model: Path, start_from: Path | None = None) -> DiffusionPart:
+def highres_part(data: str, model: Path, start_from: Path | None = None) -> DiffusionPart:
     """The second stage; ``model`` holds the autoencoder, the face pack and the first stage."""
     settings = ModelConfig.load(model).lowres
     first_stage = FirstStage(
@@ -37,7 +37,7 @@ def highres_part(data: Path, model: Path, start_from: Path | None = None) -> Dif
 
 
 def _part(
-    data: Path,
+    data: str,
     model: Path,
     config: DiffusionConfig,
     start_from: Path | None,
@@ -55,7 +55,7 @@ def _part(
 
 
 def _subjects(
-    data: Path, model: Path, size_px: int, mirrored: bool = False, without: tuple[str, ...] = ()
+    data: str, model: Path, size_px: int, mirrored: bool = False, without: tuple[str, ...] = ()
 ) -> tuple[Subjects, Subjects]:
     embed = FaceEmbedder(model / "face").embed
     held_out = HeadDataset(data, "test")

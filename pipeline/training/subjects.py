@@ -30,6 +30,7 @@ class Subjects:
         identity: [S, K, 512] float32 face embeddings of the portraits.
         azimuth_deg: [S, K] float32, of the portraits.
         elevation_deg: [S, K] float32, of the portraits.
+        orbit_azimuths_deg: [V] float32, of the orbit's views.
     """
 
     orbit: Bytes
@@ -37,6 +38,7 @@ class Subjects:
     identity: Floats
     azimuth_deg: Floats
     elevation_deg: Floats
+    orbit_azimuths_deg: Floats
 
     def __len__(self) -> int:
         return len(self.orbit)
@@ -44,7 +46,9 @@ class Subjects:
 
 def load_orbits(dataset: HeadDataset, size_px: int, limit: int | None = None) -> Bytes:
     """The orbit views of a dataset on white, [S, V, size_px, size_px, 3] uint8."""
-    return np.stack([_orbit(dataset.load(one), size_px) for one in _chosen(dataset, limit)])
+    ring = dataset.options.ring()
+    loaded = (dataset.load(one, ring) for one in _chosen(dataset, limit))
+    return np.stack([_orbit(one, size_px) for one in loaded])
 
 
 def load_subjects(
@@ -57,7 +61,7 @@ def load_subjects(
     without: tuple[str, ...] = (),
     seed: int = 0,
 ) -> Subjects:
-    """Load orbits and make portraits of every photo view and, twice, of the front view.
+    """Load orbits and make portraits of every random view and, twice, of the front view.
 
     They are framed as `Prepare` frames photos, upright and at one distance; what is left to learn
     is how a portrait's side and light differ from the views, not how it is tilted.
@@ -66,21 +70,27 @@ def load_subjects(
         dataset: the digital humans.
         size_px: side of all images.
         embed: face embedding [512] of an RGB image and its five landmarks [5, 2] in pixels.
-        copies: portraits made of each photo view, each with its own camera errors.
+        copies: portraits made of each random view, each with its own camera errors.
         limit: sequences to load.
         mirrored: also load each sequence as a mirror shows it, a subject of its own.
         without: accessories whose wearers are left out.
         seed: of the camera errors.
     """
     rows = []
+    views = [*dataset.options.ring(), *dataset.options.random()]
     for sequence in _chosen(dataset, limit):
-        loaded = dataset.load(sequence)
+        loaded = dataset.load(sequence, views)
         if loaded.labels["accessory"] in without:
             continue
         rng = np.random.default_rng((seed, int(sequence)))
         for one in (loaded, loaded.mirrored()) if mirrored else (loaded,):
             rows.append((_orbit(one, size_px), *_portraits(one, size_px, embed, copies, rng)))
-    return Subjects(*(np.stack(column) for column in zip(*rows, strict=True)))
+    orbit, portraits, identity, azimuth_deg, elevation_deg = (
+        np.stack(column) for column in zip(*rows, strict=True)
+    )
+    return Subjects(
+        orbit, portraits, identity, azimuth_deg, elevation_deg, dataset.options.azimuths_deg
+    )
 
 
 def portraits_of(
@@ -113,14 +123,14 @@ def _chosen(dataset: HeadDataset, limit: int | None) -> list[int]:
     """
     if not dataset.sequences:
         raise UsageError(
-            f"{dataset.folder} lacks people to train on or to judge by; render 10 identities or "
+            f"{dataset.root.uri} lacks people to train on or to judge by; render 10 identities or "
             "more, every tenth is held out"
         )
     return dataset.sequences[:limit]
 
 
 def _orbit(loaded: Sequence, size_px: int) -> Bytes:
-    return resize(on_white(loaded.views[loaded.kind == "orbit"]), size_px)
+    return resize(on_white(loaded.views[loaded.ring()]), size_px)
 
 
 def _portraits(
@@ -130,7 +140,8 @@ def _portraits(
     copies: int,
     rng: np.random.Generator,
 ) -> tuple[Bytes, Floats, Floats, Floats]:
-    chosen = [*np.flatnonzero(loaded.kind == "photo"), 0, 0] * copies
+    front = loaded.ring()[0]
+    chosen = [*np.flatnonzero(loaded.kind == "random"), front, front] * copies
     images, identities = [], []
     for index in chosen:
         framed, landmarks = frame_render(

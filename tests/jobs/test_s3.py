@@ -13,7 +13,10 @@ from pyarrow import fs
 
 from jobs import manifest
 from jobs.cli import main
+from jobs.head_source import read_heads
 from pipeline.avatar_folder import FILES
+from pipeline.digital_human.dataset import HeadDataset
+from pipeline.errors import UnreadableSource
 from pipeline.storage import locate
 
 
@@ -96,6 +99,32 @@ def test_ray_reads_from_and_writes_to_a_bucket(bucket: str, tmp_path: Path) -> N
     assert main(["make", f"{bucket}/album/2.png", "-o", str(here)]) == 0
     local = here / rows[2]["id"] / "avatar.ply"
     assert local.read_bytes() == root.child(rows[2]["id"], "avatar.ply").read()
+
+
+@pytest.mark.timeout(600)  # starting workers takes long on a busy machine
+@pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\..*")  # its own calls
+@pytest.mark.usefixtures("ray_cluster")
+def test_heads_are_rendered_into_and_read_from_a_bucket(
+    bucket: str, endpoint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = endpoint.removeprefix("http://")
+    # in the address, not the environment: the cluster's workers were started without it
+    address = f"{bucket}/people?endpoint_override={server}&scheme=http&region=us-east-1"
+    small = "--identities 1 --appearances 2 --size 32 --samples 1 --elevations 0"
+    command = ["heads", "render", address, *small.split(), "--views-per-ring", "4", "--json"]
+    assert main(command) == 0
+    assert json.loads(capsys.readouterr().out)["rendered"] == 2
+    assert main(command) == 0
+    assert json.loads(capsys.readouterr().out)["rendered"] == 0
+    heads = HeadDataset(address)
+    assert heads.sequences == [0, 1]
+    assert heads.load(1, [2, 0]).azimuth_deg.tolist() == [180, 0]
+    assert main(["heads", "stats", address, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["views"] == 8
+    views = read_heads(address, columns=["sequence_id", "azimuth_deg"]).take_all()
+    assert sorted(row["sequence_id"] for row in views) == [0] * 4 + [1] * 4
+    with pytest.raises(UnreadableSource, match=r"sequence 7 is not in s3://photos/people"):
+        heads.load(7)
 
 
 def test_what_is_not_there_is_named(bucket: str, capsys: pytest.CaptureFixture[str]) -> None:

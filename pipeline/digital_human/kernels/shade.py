@@ -233,7 +233,7 @@ def _catchlight(normal: Triple, view: Triple, nv: float, light: Array) -> float:
         + light[1] * (2 * nv * normal[1] - view[1])
         + light[2] * (2 * nv * normal[2] - view[2])
     )
-    inside = min(1.0, max(0.0, (toward - 0.975) / 0.012))
+    inside: float = min(1.0, max(0.0, (toward - 0.975) / 0.012))
     return 0.55 * inside
 
 

@@ -96,12 +96,49 @@ def test_opposite_targets_move_vertices_in_opposite_ways() -> None:
     assert cosine < -0.5
 
 
-def test_appearances_differ_by_seed_and_repeat() -> None:
-    person = sample_identity(5)
+def test_ten_appearances_never_repeat(crowd: list[Identity]) -> None:
+    for person in crowd[:60]:
+        dealt = [sample_appearance(person, number) for number in range(10)]
+        bare = [appearance.expression for appearance in dealt if appearance.accessory is None]
+        worn = [appearance for appearance in dealt if appearance.accessory is not None]
+        assert len(bare) == len(set(bare)) == 7
+        assert "neutral" in bare
+        assert len({appearance.accessory for appearance in worn}) == len(worn) == 3
+        assert {appearance.expression for appearance in worn} <= {"neutral", "smile"}
+
+
+def test_appearances_are_decided_by_person_and_number(crowd: list[Identity]) -> None:
+    def kinds(person: Identity, numbers: range) -> list[tuple[str, str | None]]:
+        dealt = (sample_appearance(person, number) for number in numbers)
+        return [(appearance.expression, appearance.accessory) for appearance in dealt]
+
+    person = crowd[5]
     assert sample_appearance(person, 1) == sample_appearance(person, 1)
-    drawn = [sample_appearance(person, seed) for seed in range(200)]
-    assert {appearance.expression for appearance in drawn} == set(EXPRESSIONS)
-    assert {appearance.accessory for appearance in drawn} == {None, *ACCESSORIES}
+    assert kinds(person, range(10)) != kinds(person, range(10, 20))
+    assert kinds(person, range(10)) != kinds(crowd[6], range(10))
+
+
+def test_one_appearance_of_each_person_shows_everything(crowd: list[Identity]) -> None:
+    drawn = [sample_appearance(person, 0) for person in crowd]
+    expressions = Counter(appearance.expression for appearance in drawn)
+    accessories = Counter(appearance.accessory for appearance in drawn)
+    assert set(expressions) == set(EXPRESSIONS)
+    assert set(accessories) == {None, *ACCESSORIES}
+    assert max(expressions.values()) < 0.33 * len(drawn)
+    assert min(expressions.values()) > 0.04 * len(drawn)
+    assert 0.2 < 1 - accessories[None] / len(drawn) < 0.4
+
+
+def test_what_is_forced_is_shown() -> None:
+    person = sample_identity(5)
+    for number in range(10):
+        laughing = sample_appearance(person, number, expression="laugh")
+        assert (laughing.expression, laughing.accessory) == ("laugh", None)
+        capped = sample_appearance(person, number, accessory="cap")
+        assert capped.accessory == "cap"
+        assert capped.expression in ("neutral", "smile")
+        both = sample_appearance(person, number, expression="sad", accessory="hat")
+        assert (both.expression, both.accessory) == ("sad", "hat")
 
 
 def test_every_expression_is_made_of_targets_that_exist() -> None:

@@ -4,6 +4,7 @@ import torch
 from tiny_diffusion import tiny_vae
 from transformers import CLIPVisionModelWithProjection
 
+from pipeline.cameras import orbit_azimuths_deg
 from pipeline.diffusion.conditions import clip_pixels
 from pipeline.diffusion.edm import PAPER_MIX, PURE_NOISE
 from pipeline.diffusion.loading import load_pipeline
@@ -32,6 +33,7 @@ def subjects(count: int) -> Subjects:
         identity=identity / np.linalg.norm(identity, axis=-1, keepdims=True),
         azimuth_deg=np.zeros((count, 9), np.float32),
         elevation_deg=np.zeros((count, 9), np.float32),
+        orbit_azimuths_deg=orbit_azimuths_deg(8),
     )
 
 
