@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -78,9 +79,9 @@ class Frame:
     landmark_visible: npt.NDArray[np.bool_]
 
 
-@dataclass
+@dataclass(frozen=True)
 class HeadScene:
-    """A built and lit head in world units; make it with `build_head`.
+    """A built and lit head in world units; make it with `build_head`, change it with ``replace``.
 
     Attributes:
         identity, appearance: what it was built from.
@@ -129,8 +130,15 @@ class HeadScene:
         pose = cameras.cam_to_world[view].astype(np.float64)
         pixels = size_px * samples
         focal = 0.5 * pixels / math.tan(math.radians(cameras.fov_y_deg) / 2)
-        surface = self._surface(_project(self.meshes.vertices, pose, focal, pixels))
-        strands = self._strands(_project(self.hairs.points, pose, focal, pixels))
+        surface = Surface(
+            _project(self.meshes.vertices, pose, focal, pixels),
+            self.meshes.triangles,
+            self.meshes.parts,
+            self._mesh_rows,
+        )
+        strands = StrandSurface(
+            _project(self.hairs.points, pose, focal, pixels), self.hairs.segments, self._hair_rows
+        )
         depth = np.zeros((pixels, pixels), np.float32)
         ids = np.full((pixels, pixels), -1, np.int32)
         opaque, total = self._opaque_count(), len(self.meshes.triangles)
@@ -187,30 +195,15 @@ class HeadScene:
     def _opaque_count(self) -> int:
         return int((self.meshes.parts != LENS).sum())
 
-    def _surface(self, screen: Array) -> Surface:
-        return Surface(
-            screen,
-            self.meshes.triangles,
-            self.meshes.parts,
-            self.meshes.vertices,
-            self.normals,
-            self.meshes.albedo,
-            self.meshes.gloss,
-            self.mesh_light.irradiance,
-            self.mesh_light.visibility,
-        )
+    @cached_property
+    def _mesh_rows(self) -> npt.NDArray[np.float32]:
+        meshes, light = self.meshes, self.mesh_light
+        return _rows(meshes.vertices, self.normals, meshes.albedo, light, meshes.gloss)
 
-    def _strands(self, screen: Array) -> StrandSurface:
-        return StrandSurface(
-            screen,
-            self.hairs.segments,
-            self.hairs.points,
-            self.hairs.tangents,
-            self.hairs.color,
-            self.hairs.sheen,
-            self.hair_light.irradiance,
-            self.hair_light.visibility,
-        )
+    @cached_property
+    def _hair_rows(self) -> npt.NDArray[np.float32]:
+        hairs, light = self.hairs, self.hair_light
+        return _rows(hairs.points, hairs.tangents, hairs.color, light, hairs.sheen[:, None])
 
 
 def build_head(
@@ -272,6 +265,14 @@ def _along_strands(baked: Baked, vertices: int, lit_by: npt.NDArray[np.int32]) -
         for light in (baked.irradiance, baked.visibility)
     ]
     return Baked(*spread)
+
+
+def _rows(
+    points: Array, directions: Array, albedo: Array, light: Baked, gloss: Array
+) -> npt.NDArray[np.float32]:
+    """The columns that `kernels.shade` names, side by side."""
+    columns = (points, directions, albedo, light.irradiance, light.visibility, gloss)
+    return np.ascontiguousarray(np.concatenate(columns, 1), np.float32)
 
 
 def _to_world(head: PosedHead) -> tuple[Meshes, Hairs]:

@@ -22,37 +22,30 @@ SKIN, EYE, TEETH, MOUTH, CLOTH, PLASTIC, KNIT, LENS, HAIR = range(9)
 NOTHING = 255
 
 
-class Surface(NamedTuple):
-    """Triangles to shade: per-vertex arrays, plus ``parts`` per triangle.
+POINT, DIRECTION, ALBEDO, IRRADIANCE, VISIBILITY, GLOSS = range(0, 18, 3)
+"""First column of each property in the rows of a surface or strands.
 
-    ``gloss`` columns are roughness, specular strength and ambient reflection.
-    """
+One row a vertex keeps what a fragment needs together in memory. ``DIRECTION`` is a normal or a
+strand's tangent. ``GLOSS`` is roughness, specular strength and ambient reflection; of strands it is
+one column, the strength of the white reflection.
+"""
+
+
+class Surface(NamedTuple):
+    """Triangles to shade: ``rows`` [N, 18] per vertex, ``parts`` per triangle."""
 
     screen: Array
     triangles: Index
     parts: Bytes
-    points: Array
-    normals: Array
-    albedo: Array
-    gloss: Array
-    irradiance: Array
-    visibility: Array
+    rows: Image
 
 
 class StrandSurface(NamedTuple):
-    """Segments to shade: indices [S, 2] into per-point arrays.
-
-    ``sheen`` scales the white reflection of the strand's surface.
-    """
+    """Segments to shade: indices [S, 2] into ``rows`` [P, 16] per point."""
 
     screen: Array
     segments: Index
-    points: Array
-    tangents: Array
-    albedo: Array
-    sheen: Array
-    irradiance: Array
-    visibility: Array
+    rows: Image
 
 
 class Lights(NamedTuple):
@@ -82,11 +75,14 @@ class Target(NamedTuple):
 
 
 @compiled
-def _mix(values: Array, a: int, b: int, c: int, w0: float, w1: float, w2: float) -> Triple:
+def _mix(
+    rows: Image, k: int, a: int, b: int, c: int, w0: float, w1: float, w2: float
+) -> Triple:  # fmt: skip
+    """Columns ``k`` to ``k + 2`` of three rows, weighted."""
     return (
-        w0 * values[a, 0] + w1 * values[b, 0] + w2 * values[c, 0],
-        w0 * values[a, 1] + w1 * values[b, 1] + w2 * values[c, 1],
-        w0 * values[a, 2] + w1 * values[b, 2] + w2 * values[c, 2],
+        w0 * rows[a, k] + w1 * rows[b, k] + w2 * rows[c, k],
+        w0 * rows[a, k + 1] + w1 * rows[b, k + 1] + w2 * rows[c, k + 1],
+        w0 * rows[a, k + 2] + w1 * rows[b, k + 2] + w2 * rows[c, k + 2],
     )
 
 
@@ -247,10 +243,10 @@ def _shade_triangle(
         s.screen[c, 0] - s.screen[a, 0]
     ) * (s.screen[b, 1] - s.screen[a, 1])
     w0, w1, w2 = _weights(s.screen, a, b, c, px, py)
-    point = _mix(s.points, a, b, c, w0, w1, w2)
-    nx, ny, nz = _mix(s.normals, a, b, c, w0, w1, w2)
+    point = _mix(s.rows, POINT, a, b, c, w0, w1, w2)
+    nx, ny, nz = _mix(s.rows, DIRECTION, a, b, c, w0, w1, w2)
     nx, ny, nz = _unit(nx, ny, nz)
-    albedo = _mix(s.albedo, a, b, c, w0, w1, w2)
+    albedo = _mix(s.rows, ALBEDO, a, b, c, w0, w1, w2)
     if facing > 0 and part in (SKIN, CLOTH):
         # The hollow inside of the cut bust: dark cloth, whatever the light.
         dim = 0.07 if part == SKIN else 0.15
@@ -262,9 +258,9 @@ def _shade_triangle(
         nv = 0.0
     elif nv < 0:
         nx, ny, nz, nv = -nx, -ny, -nz, -nv
-    irradiance = _mix(s.irradiance, a, b, c, w0, w1, w2)
-    gloss = _mix(s.gloss, a, b, c, w0, w1, w2)
-    visible = _mix(s.visibility, a, b, c, w0, w1, w2)
+    irradiance = _mix(s.rows, IRRADIANCE, a, b, c, w0, w1, w2)
+    gloss = _mix(s.rows, GLOSS, a, b, c, w0, w1, w2)
+    visible = _mix(s.rows, VISIBILITY, a, b, c, w0, w1, w2)
     f0 = 0.028
     if part == EYE:
         e = 0 if point[0] > 0 else 1
@@ -312,13 +308,13 @@ def _shade_segment(
     dx, dy = s.screen[b, 0] - s.screen[a, 0], s.screen[b, 1] - s.screen[a, 1]
     q = ((px - s.screen[a, 0]) * dx + (py - s.screen[a, 1]) * dy) / (dx * dx + dy * dy + 1e-9)
     q = min(1.0, max(0.0, q))
-    point = _mix(s.points, a, b, b, 1 - q, q, 0.0)
-    tx, ty, tz = _mix(s.tangents, a, b, b, 1 - q, q, 0.0)
+    point = _mix(s.rows, POINT, a, b, b, 1 - q, q, 0.0)
+    tx, ty, tz = _mix(s.rows, DIRECTION, a, b, b, 1 - q, q, 0.0)
     tx, ty, tz = _unit(tx, ty, tz)
     vx, vy, vz = _unit(camera[0] - point[0], camera[1] - point[1], camera[2] - point[2])
-    pigment = _mix(s.albedo, a, b, b, 1 - q, q, 0.0)
-    light = _mix(s.irradiance, a, b, b, 1 - q, q, 0.0)
-    visible = _mix(s.visibility, a, b, b, 1 - q, q, 0.0)
+    pigment = _mix(s.rows, ALBEDO, a, b, b, 1 - q, q, 0.0)
+    light = _mix(s.rows, IRRADIANCE, a, b, b, 1 - q, q, 0.0)
+    visible = _mix(s.rows, VISIBILITY, a, b, b, 1 - q, q, 0.0)
     red, green, blue = pigment[0] * light[0], pigment[1] * light[1], pigment[2] * light[2]
     tv = tx * vx + ty * vy + tz * vz
     ax, ay, az = vx - tv * tx, vy - tv * ty, vz - tv * tz
@@ -330,7 +326,7 @@ def _shade_segment(
         sines = math.sqrt(max(0.0, 1 - tl * tl)) * math.sqrt(max(0.0, 1 - tv * tv)) + 1e-3
         cos_phi = ((lx - tl * tx) * ax + (ly - tl * ty) * ay + (lz - tl * tz) * az) / sines
         white, tinted = _strand_reflection(tl, tv, cos_phi)
-        white *= s.sheen[a]
+        white *= s.rows[a, GLOSS]
         red += visible[k] * lights.color[k, 0] * (white + tinted * pigment[0])
         green += visible[k] * lights.color[k, 1] * (white + tinted * pigment[1])
         blue += visible[k] * lights.color[k, 2] * (white + tinted * pigment[2])
@@ -386,11 +382,11 @@ def blend_lenses(
                 continue
             a = surface.triangles[ids[y, x], 0]
             view = _unit(
-                camera[0] - surface.points[a, 0],
-                camera[1] - surface.points[a, 1],
-                camera[2] - surface.points[a, 2],
+                camera[0] - surface.rows[a, POINT],
+                camera[1] - surface.rows[a, POINT + 1],
+                camera[2] - surface.rows[a, POINT + 2],
             )
-            n = surface.normals[a]
+            n = surface.rows[a, DIRECTION : DIRECTION + 3]
             nv = n[0] * view[0] + n[1] * view[1] + n[2] * view[2]
             sign = 1.0 if nv >= 0 else -1.0
             normal, nv = (sign * n[0], sign * n[1], sign * n[2]), abs(nv)
