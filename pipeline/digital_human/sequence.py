@@ -90,7 +90,7 @@ def render_sequence(options: DatasetOptions, sequence_id: int) -> pa.Table:
     identity_id = options.identity_of(sequence_id)
     identity = sample_identity(options.identity_seed(identity_id))
     appearance = sample_appearance(identity, options.appearance_of(sequence_id))
-    scene = build_head(identity, appearance, hair_quality=_hair_quality(options.size_px))
+    scene = build_head(identity, appearance, hair_quality=hair_quality(options.size_px))
     ids = {"identity_id": identity_id, "sequence_id": sequence_id}
     labels = _labels(identity, appearance)
     # one frame at a time: all 96 of a large sequence would take gigabytes
@@ -128,7 +128,8 @@ def sequence_metadata(
     return {name: json.dumps(values) for name, values in parts.items()}
 
 
-def _hair_quality(size_px: int) -> float:
+def hair_quality(size_px: int) -> float:
+    """Share of the full strand count that views of a size need."""
     return 0.55 if size_px <= 128 else 0.7 if size_px <= 256 else 1.6
 
 
