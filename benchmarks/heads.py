@@ -3,7 +3,7 @@
     python -m benchmarks.heads
 
 What it said on 2026-11-24 for 12 people, on one of two virtual Zen 3 cores, the other one busy:
-1.2 s to make a head for 256 px (at most 1.7), 80 ms a view (at most 106); 1.9 s and 290 ms at 512 px.
+1.2 s to make a head for 256 px (at most 1.7), 80 ms a view (at most 106); 1.9 s, 290 ms at 512 px.
 
 CPU time, so that a busy machine disturbs little; hair as dense as in a dataset of that size.
 """
