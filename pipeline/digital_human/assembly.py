@@ -149,7 +149,7 @@ def _accessory(
     kind = appearance.accessory
     if kind is None:
         return Accessory()
-    rng = np.random.default_rng((identity.seed, appearance.seed, 77))
+    rng = np.random.default_rng((identity.seed, appearance.number, 77))
     fit = Fitting(template, vertices, normals, eyes, rng)
     if kind in HATS:
         return hat(fit, kind)

@@ -66,7 +66,7 @@ class Appearance:
     """One state of a person.
 
     Attributes:
-        seed: its number, of which its details are drawn too.
+        number: of the person's appearances, from 0 on; its details are drawn of it too.
         expression: a key of `EXPRESSIONS`.
         unit_weights: template target weights that make the expression.
         accessory: one of `ACCESSORIES` or None.
@@ -74,7 +74,7 @@ class Appearance:
         gaze_pitch_deg: eyes turned up when positive.
     """
 
-    seed: int
+    number: int
     expression: str
     unit_weights: dict[str, float]
     accessory: str | None
@@ -117,7 +117,7 @@ def sample_appearance(
     expression = expression or mild
     gaze = rng.normal(size=2) * np.array([4.0, 2.5])
     return Appearance(
-        seed=number,
+        number=number,
         expression=expression,
         unit_weights=_unit_weights(expression, rng),
         accessory=accessory,

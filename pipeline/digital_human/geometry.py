@@ -1,4 +1,4 @@
-"""Small shapes: meshes swept along curves, ellipsoids, normalisation."""
+"""Small shapes: meshes swept along curves, ellipsoids, normalisation, bumps."""
 
 import numpy as np
 import numpy.typing as npt
@@ -96,3 +96,28 @@ def smooth_loop(points: Array, rounds: int = 2) -> Array:
     for _ in range(rounds):
         points = (np.roll(points, 1, 0) + 2 * points + np.roll(points, -1, 0)) / 4
     return points
+
+
+def relief_normals(vertices: Array, normals: Array, triangles: Index, relief: Array) -> Array:
+    """Tilt normals [N, 3] against the surface gradient of a height field [N]."""
+    origin = vertices[triangles[:, 0]]
+    first = vertices[triangles[:, 1]] - origin
+    second = vertices[triangles[:, 2]] - origin
+    rise_1 = relief[triangles[:, 1]] - relief[triangles[:, 0]]
+    rise_2 = relief[triangles[:, 2]] - relief[triangles[:, 0]]
+    a, b, c = (first * first).sum(1), (first * second).sum(1), (second * second).sum(1)
+    determinant = a * c - b * b + 1e-14
+    u = (c * rise_1 - b * rise_2) / determinant
+    v = (a * rise_2 - b * rise_1) / determinant
+    gradient = u[:, None] * first + v[:, None] * second
+    area = 0.5 * np.sqrt(np.maximum(determinant, 0))
+    flat = triangles.ravel()
+    total = np.bincount(flat, np.repeat(area, 3), len(vertices)) + 1e-12
+    mean = np.stack(
+        [
+            np.bincount(flat, np.repeat(gradient[:, k] * area, 3), len(vertices)) / total
+            for k in range(3)
+        ],
+        1,
+    )
+    return normalize(normals - 0.0065 * mean)

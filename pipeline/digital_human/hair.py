@@ -21,16 +21,21 @@ from pipeline.digital_human.kernels.mesh import noise
 from pipeline.digital_human.palette import hair_color
 from pipeline.digital_human.parts import Strands
 from pipeline.digital_human.scalp import scalp_cover
-from pipeline.digital_human.template import SKULL_CENTER, HeadTemplate, skull_angles
+from pipeline.digital_human.template import (
+    BUST_CENTER,
+    BUST_RADII,
+    SKULL_CENTER,
+    HeadTemplate,
+    skull_angles,
+)
 
 Array = npt.NDArray[np.float64]
 
 GUIDES = 1100
 STRAND_HALF_WIDTH = 0.0088
 BUZZ_STRANDS = 16000
-BUST_CENTER = np.array([0.0, 6.75, 0.2])
-BUST_RADII = np.array([1.80, 1.60, 1.60])
-"""The ellipsoid that long hair ends at: the bust's own, a little wider in depth."""
+HAIR_RADII = BUST_RADII + np.array([0.0, -0.06, 0.18])
+"""Long hair ends at nearly the bust's own ellipsoid: it lies on chest and back."""
 
 
 def head_hair(
@@ -172,7 +177,7 @@ def _on_shoulders(
         upward = collider.normals[index, 1] > 0.7
         below = collider.vertices[index, 1] < 6.05
         resting[low] = upward & below & (distance < 0.17)
-    reach = (curves - BUST_CENTER) / BUST_RADII
+    reach = (curves - BUST_CENTER) / HAIR_RADII
     outside = (reach**2).sum(2) > rng.uniform(0.92, 1.0, (len(curves), 1))
     gone = resting.reshape(curves.shape[:2]) | (outside & (curves[..., 1] < 6.2))
     cut: npt.NDArray[np.bool_] = np.maximum.accumulate(gone, axis=1)

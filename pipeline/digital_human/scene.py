@@ -10,7 +10,7 @@ import numpy.typing as npt
 from pipeline.cameras import Cameras
 from pipeline.digital_human.assembly import CENTER, PosedHead, assemble
 from pipeline.digital_human.expression import Appearance
-from pipeline.digital_human.geometry import normalize
+from pipeline.digital_human.geometry import relief_normals
 from pipeline.digital_human.identity import Identity
 from pipeline.digital_human.kernels.bake import Receivers
 from pipeline.digital_human.kernels.mesh import vertex_normals
@@ -226,7 +226,7 @@ def build_head(
     flat = vertex_normals(meshes.vertices, meshes.triangles)
     normals = flat.copy()
     count = len(head.vertices)
-    normals[:count] = _relief_normals(
+    normals[:count] = relief_normals(
         meshes.vertices[:count], flat[:count], template.triangles, head.skin.relief
     )
     lighting = sample_lighting(identity.light_seed)
@@ -340,33 +340,6 @@ def _lights(lighting: Lighting, gain: float) -> Lights:
         lighting.sky * gain,
         lighting.ground * gain,
     )
-
-
-def _relief_normals(
-    vertices: Array, normals: Array, triangles: npt.NDArray[np.int32], relief: Array
-) -> Array:
-    """Tilt normals [N, 3] against the surface gradient of a height field [N]."""
-    origin = vertices[triangles[:, 0]]
-    first = vertices[triangles[:, 1]] - origin
-    second = vertices[triangles[:, 2]] - origin
-    rise_1 = relief[triangles[:, 1]] - relief[triangles[:, 0]]
-    rise_2 = relief[triangles[:, 2]] - relief[triangles[:, 0]]
-    a, b, c = (first * first).sum(1), (first * second).sum(1), (second * second).sum(1)
-    determinant = a * c - b * b + 1e-14
-    u = (c * rise_1 - b * rise_2) / determinant
-    v = (a * rise_2 - b * rise_1) / determinant
-    gradient = u[:, None] * first + v[:, None] * second
-    area = 0.5 * np.sqrt(np.maximum(determinant, 0))
-    flat = triangles.ravel()
-    total = np.bincount(flat, np.repeat(area, 3), len(vertices)) + 1e-12
-    mean = np.stack(
-        [
-            np.bincount(flat, np.repeat(gradient[:, k] * area, 3), len(vertices)) / total
-            for k in range(3)
-        ],
-        1,
-    )
-    return normalize(normals - 0.0065 * mean)
 
 
 def _project(points: Array, cam_to_world: Array, focal_px: float, size_px: int) -> Array:

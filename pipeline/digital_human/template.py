@@ -21,6 +21,9 @@ Array = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int32]
 
 SKULL_CENTER = np.array([0.0, 7.45, 0.55])
+BUST_CENTER = np.array([0.0, 6.75, 0.2])
+BUST_RADII = np.array([1.80, 1.66, 1.42])
+"""The ellipsoid, template units, at which the bust below the neck is cut away."""
 BLUR_SIGMA_DM = (0.035, 0.018, 0.010)
 """How far red, green and blue light spreads under skin, decimetres."""
 
@@ -68,9 +71,8 @@ class HeadTemplate:
         self.coarse_triangles = triangulate(first.quads)
         self._paint_masks()
         self._paint_facial_hair()
-        x, y, z = self.vertices.T
-        ellipsoid = (x / 1.80) ** 2 + ((y - 6.75) / 1.66) ** 2 + ((z - 0.2) / 1.42) ** 2
-        self.bust: Array = np.where(y > 6.4, 1.0, 1 - ellipsoid)
+        reach = (((self.vertices - BUST_CENTER) / BUST_RADII) ** 2).sum(1)
+        self.bust: Array = np.where(self.vertices[:, 1] > 6.4, 1.0, 1 - reach)
 
     def fine(self, coarse: Array) -> Array:
         """Fine vertices [N, 3] of coarse ones [V, 3]."""

@@ -174,7 +174,7 @@ class GaussianPart:
 
     def evaluate(self, model: nn.Module) -> Mapping[str, float]:
         """PSNR in dB of held-out heads from four views: in the orbit, and in the other views."""
-        scores: dict[str, list[float]] = {"psnr_orbit": [], "psnr_photo": []}
+        scores: dict[str, list[float]] = {"psnr_orbit": [], "psnr_off_orbit": []}
         seen = self._input_views(0)
         for head in range(len(self.held_out)):
             rows = model(self._inputs(self.held_out, head, seen, None)[None])
@@ -182,7 +182,7 @@ class GaussianPart:
             every = list(range(self.held_out.images.shape[1]))
             for name, views in (
                 ("psnr_orbit", every[: self.held_out.orbit_views]),
-                ("psnr_photo", every[self.held_out.orbit_views :]),
+                ("psnr_off_orbit", every[self.held_out.orbit_views :]),
             ):
                 if views:
                     target = self.held_out.tensor(head, views)[:, :3]

@@ -16,7 +16,7 @@ FACE_RADII = np.array([0.185, 0.225, 0.17])
 FACING_DEG = 72.0
 """Largest angle between camera and face at which a view counts as showing a face."""
 MAX_VIEWS = 24
-"""Views of a sequence that are kept: more sequences teach more than all 96 views of a grid."""
+"""Views of a sequence that are kept: a grid's 96 would leave room for few people."""
 TURNED_AWAY_DEG = 105.0
 """Beyond this angle a view is a negative; between the two it is left out of losses."""
 

@@ -1,11 +1,13 @@
 import json
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
 
 from jobs.heads import RenderOptions, _dataset
 from pipeline.cameras import RELEASE_AZIMUTHS_DEG
-from pipeline.digital_human.dataset_options import DatasetOptions
+from pipeline.digital_human.dataset_options import AZIMUTHS, DatasetOptions
+from pipeline.digital_human.looks import LOOKS
 from pipeline.errors import UnreadableSource, UsageError
 
 
@@ -35,6 +37,14 @@ def test_the_releases_azimuths_are_its_formula_and_symmetric() -> None:
     np.testing.assert_allclose(azimuths[:9], 270 * share**2 - 90 * share**3, atol=0.01)
     np.testing.assert_allclose(-azimuths[1:][::-1] % 360, azimuths[1:], atol=1e-4)
     assert len(RELEASE_AZIMUTHS_DEG) == 16
+
+
+def test_the_command_offers_every_look_and_orbit() -> None:
+    offered = get_type_hints(RenderOptions)
+    assert set(get_args(offered["look"])) == set(LOOKS)
+    assert get_args(offered["azimuths"]) == AZIMUTHS
+    with pytest.raises(UsageError, match="look 'oil' is none of natural, flat"):
+        DatasetOptions(look="oil")
 
 
 def test_options_survive_json() -> None:

@@ -97,7 +97,7 @@ def test_training_learns_and_exports(part: _SmallPart, tmp_path: Path) -> None:
     torch.manual_seed(0)
     before = part.evaluate(part.build_model().eval())
     after = train(part, tmp_path, options)
-    assert set(after) == {"psnr_orbit", "psnr_photo"}
+    assert set(after) == {"psnr_orbit", "psnr_off_orbit"}
     assert after["psnr_orbit"] > before["psnr_orbit"] + 2
     assert LargeGaussianModel.from_pretrained(tmp_path).config.input_px == SIZE_PX
 
