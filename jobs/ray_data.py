@@ -101,7 +101,7 @@ def _add_stage(
         return dataset.map_batches(
             actor_class,
             fn_constructor_args=(pool.stage, needed, claims),
-            batch_size=1 if alone else pool.stage.batch_size,
+            batch_size=1 if alone or not pool.gpus else pool.stage.batch_size,
             batch_format="pyarrow",
             num_cpus=pool.cpus,
             num_gpus=pool.gpus or None,

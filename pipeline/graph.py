@@ -46,7 +46,10 @@ class GraphOptions:
         face_pack: folder with another face detector and ArcFace model, in insightface's layout.
         lowres_steps: denoising steps of the first diffusion stage; None takes the model's.
         highres_steps: denoising steps of the second; None takes the model's.
-        fit_steps: steps of the per-subject optimisation; 0 keeps the network's Gaussians.
+        fit: what the per-subject optimisation changes: the gaussians themselves, or, as in the
+            paper, the weights of the network (minutes a head without a GPU).
+        fit_steps: steps of that optimisation, 0 for none; by default 150 for the gaussians and
+            500 for the network.
         turntable_frames: frames of the turning preview, 1 to 360.
         threads: CPU threads of each network; another number gives another avatar in the last bit.
     """
@@ -57,7 +60,8 @@ class GraphOptions:
     face_pack: Path | None = None
     lowres_steps: int | None = None
     highres_steps: int | None = None
-    fit_steps: int = 150
+    fit: Literal["gaussians", "network"] = "gaussians"
+    fit_steps: int | None = None
     turntable_frames: int = 32
     threads: int = 1
 
@@ -77,6 +81,7 @@ def build_recipe(options: GraphOptions) -> Recipe:
             raise UsageError(f"{flag} is {value}; it must be {least} to {most}")
         if name != "seed":
             chosen[name] = value
+    chosen["fit"] = options.fit
     if options.face_pack is not None:
         chosen["face_pack"] = model_hash(resolve_model(options.face_pack))
     return Recipe(
@@ -124,7 +129,7 @@ def build_graph(options: GraphOptions, destination: str, recipe: Recipe) -> list
         SplitFaces(SplitFacesConfig(destination=destination)),
         LowRes(DiffusionConfig(model=model, steps=options.lowres_steps)),
         HighRes(DiffusionConfig(model=model, steps=options.highres_steps)),
-        Reconstruct(ReconstructConfig(model=model, steps=options.fit_steps)),
+        Reconstruct(ReconstructConfig(model=model, fit=options.fit, steps=options.fit_steps)),
         Export(
             ExportConfig(
                 destination=destination,
@@ -150,6 +155,8 @@ def _check_parts(model: Path, options: GraphOptions) -> None:
         ModelNotFound: a subfolder is missing that the stages need.
     """
     needed = {part for parts in _WEIGHTS_OF.values() for part in parts} - _OPTIONAL_PARTS
+    if options.fit == "network":
+        needed |= _OPTIONAL_PARTS
     if options.face_pack is not None:
         needed.discard("face")
     missing = sorted(part for part in needed if not (model / part).is_dir())

@@ -83,7 +83,7 @@ class Stage:
         inputs: columns read.
         outputs: columns written on every row that succeeds.
         resources: what one actor needs.
-        batch_size: rows per call.
+        batch_size: rows per call on a GPU; on CPUs, where company brings nothing, one.
     """
 
     name: ClassVar[str]

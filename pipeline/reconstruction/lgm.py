@@ -239,6 +239,29 @@ def network_inputs(images: torch.Tensor, rays: torch.Tensor) -> torch.Tensor:
     return torch.cat([(images - mean) / std, rays], -3)
 
 
+def view_inputs(
+    model: LargeGaussianModel, views: npt.NDArray[np.uint8], cameras: Cameras
+) -> torch.Tensor:
+    """What the network is given for the views of one head.
+
+    Args:
+        model: on any device.
+        views: [V, H, W, 3] on white, any size.
+        cameras: their V cameras.
+
+    Returns:
+        [V, 9, P, P] in the model's precision, on its device.
+    """
+    size_px = int(model.config.input_px)
+    images = torch.from_numpy(views).permute(0, 3, 1, 2).float() / 255
+    if images.shape[-1] != size_px:
+        images = nn.functional.interpolate(
+            images, size=(size_px, size_px), mode="bilinear", antialias=True, align_corners=False
+        )
+    inputs = network_inputs(images, plucker_rays(cameras, size_px))
+    return inputs.to(model.device, model.dtype)
+
+
 def reconstruct(
     model: LargeGaussianModel, views: npt.NDArray[np.uint8], cameras: Cameras
 ) -> Gaussians:
@@ -252,13 +275,6 @@ def reconstruct(
     Returns:
         V * S * S Gaussians, without gradients, on the model's device.
     """
-    size_px = int(model.config.input_px)
-    images = torch.from_numpy(views).permute(0, 3, 1, 2).float() / 255
-    if images.shape[-1] != size_px:
-        images = nn.functional.interpolate(
-            images, size=(size_px, size_px), mode="bilinear", antialias=True, align_corners=False
-        )
-    inputs = network_inputs(images, plucker_rays(cameras, size_px))
     with torch.no_grad():
-        rows = model(inputs[None].to(model.device, model.dtype))
+        rows = model(view_inputs(model, views, cameras)[None])
     return Gaussians.from_tensor(rows[0])

@@ -1,96 +1,45 @@
-"""Fit the Gaussians of one head to its views, and to the portrait itself.
+"""Fit heads to their views, and to the portraits themselves (section 3.4, per subject).
 
-The ``gaussians`` mode of per-subject optimisation: the Gaussians are the unknowns, from the start
-that the network or the visual hull gives. Half the steps run at half the resolution. Views that
+Two modes share one loop. ``gaussians``: the Gaussians are the unknowns, from the start that the
+network or the visual hull gives; half the steps run at half the resolution; several heads go side
+by side. ``network``, the paper's: the weights of the network are tuned for one head. Views that
 were generated are trusted less the nearer they are to the portrait's camera, where the portrait
 knows better.
+
+Legend: B heads, C views of a step, portrait included.
 """
 
-import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch.nn import functional
 
 from pipeline.cameras import Cameras
 from pipeline.gaussians import Gaussians
 from pipeline.rasterizer import rasterize
-from pipeline.reconstruction.images import resized, rgba_tensor, view_tensor
+from pipeline.reconstruction.evidence import Evidence, trust_beside
+from pipeline.reconstruction.fit_options import FitOptions, TuneOptions
+from pipeline.reconstruction.images import resized
+from pipeline.reconstruction.lgm import LargeGaussianModel, view_inputs
 from pipeline.reconstruction.losses import dssim
 from pipeline.reconstruction.photo_camera import PhotoCamera, locate_photo
-
-PORTRAIT_PX = 256
-"""Side to which a larger portrait raises the comparison: beyond it, 16 thousand Gaussians show
-no more."""
+from pipeline.reconstruction.unknowns import FreeGaussians, TunedNetwork, Unknowns, head
 
 _STRANGER_DISTANCE = 0.06
 """Of the image's side: what the portrait shows farther than this from the head is left out."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class OptimiseOptions:
-    """How long and how hard the Gaussians are fitted.
-
-    Attributes:
-        steps: optimiser steps.
-        coarse: share of the steps at half the resolution, before the portrait joins; below 1.
-        views_per_step: generated views drawn at each step; the portrait comes on top.
-        size_px: side at which images are compared; None takes that of the views, or of a larger
-            portrait up to 256 px.
-        means_rate: learning rate of the positions, world units; like all rates, it falls to a
-            tenth over the fine steps.
-        quats_rate: of the rotations.
-        scales_rate: of the scales' logarithms.
-        opacities_rate: of the opacities' logits.
-        colors_rate: of the colours' logits.
-        camera_rate: of the portrait's camera, radians and world units.
-        dssim_weight: of structural dissimilarity, beside the mean absolute difference.
-        alpha_weight: of the alphas' mean absolute difference.
-        scale_weight: of scales over ``max_scale``.
-        max_scale: world units.
-        portrait_weight: of the portrait against one generated view.
-        portrait_reach_deg: angle within which the portrait outranks generated views.
-        min_opacity: Gaussians that end below are left out.
-        patience: stop when the mean loss of this many steps is no better than that of the same
-            number before; 0 never stops.
-        time_budget_s: stop after this many seconds. It makes results depend on the machine, so
-            that it is meant as an upper bound that is not reached.
-    """
-
-    steps: int = 150
-    coarse: float = 0.5
-    views_per_step: int = 2
-    size_px: int | None = None
-    means_rate: float = 6e-4
-    quats_rate: float = 5e-3
-    scales_rate: float = 1e-2
-    opacities_rate: float = 5e-2
-    colors_rate: float = 5e-2
-    camera_rate: float = 2e-3
-    dssim_weight: float = 0.2
-    alpha_weight: float = 0.3
-    scale_weight: float = 1.0
-    max_scale: float = 0.05
-    portrait_weight: float = 2.5
-    portrait_reach_deg: float = 35.0
-    min_opacity: float = 0.02
-    patience: int = 40
-    time_budget_s: float = math.inf
-
-
 @dataclass(frozen=True)
 class Optimised:
-    """The result of `optimise_gaussians`.
+    """A fitted head.
 
     Attributes:
-        gaussians: the fitted head, on the CPU.
+        gaussians: without those that became transparent, on the CPU.
         portrait_camera: the portrait's refined camera, if there was a portrait.
-        losses: of every step.
+        losses: of every step until the head had converged.
     """
 
     gaussians: Gaussians
@@ -99,189 +48,216 @@ class Optimised:
 
 
 def optimise_gaussians(
-    start: Gaussians,
-    views: npt.NDArray[np.uint8],
-    cameras: Cameras,
+    starts: Sequence[Gaussians],
+    evidence: Sequence[Evidence],
     *,
-    confidence: npt.NDArray[np.float32] | None = None,
-    portrait: npt.NDArray[np.uint8] | None = None,
-    portrait_camera: Cameras | None = None,
-    options: OptimiseOptions | None = None,
-    seed: int = 0,
+    options: FitOptions | None = None,
+    seeds: Sequence[int] | None = None,
     threads: int | None = None,
-) -> Optimised:
-    """Fit Gaussians to the views of one head.
+) -> list[Optimised]:
+    """Fit the Gaussians of some heads, each as if it were alone.
 
     Args:
-        start: what to start from.
-        views: [V, H, W, 3] on white.
-        cameras: their V cameras.
-        confidence: [V] in [0, 1], how far each view is trusted; by default the front twice as
-            much as the back.
-        portrait: [H, W, 4] straight alpha, framed like the views; it supervises its own view.
-        portrait_camera: one camera, the estimate of where the portrait was taken from; needed
-            with ``portrait``, and refined.
+        starts: what to start from; the work is done on their device.
+        evidence: their pictures, of one size; either all with a portrait or none.
         options: how long and how hard.
-        seed: of the draw of views.
+        seeds: of each head's draw of views; zeros by default.
         threads: CPU threads of the rasteriser. Results do not depend on it.
 
     Returns:
-        The fitted head, without the Gaussians that became transparent.
+        The fitted heads in the same order.
     """
-    if (portrait is None) != (portrait_camera is None):
-        raise ValueError("portrait and portrait_camera are given together or not at all.")
-    options = options or OptimiseOptions()
-    if options.size_px is None:
-        portrait_px = 0 if portrait is None else min(portrait.shape[0], PORTRAIT_PX)
-        options = replace(options, size_px=max(views.shape[1], portrait_px))
-    trust = default_confidence(cameras) if confidence is None else confidence
-    photo = PhotoCamera(portrait_camera) if portrait_camera is not None else None
+    options = options or FitOptions()
     with _one_torch_thread():
-        fit = _Fit(start, view_tensor(views), cameras, trust, options, threads)
-        if photo is not None and portrait is not None:
-            fit.later = (rgba_tensor(portrait[None]), photo)
-        losses = fit.run(torch.Generator().manual_seed(seed))
-    return Optimised(
-        fit.gaussians().detach().prune(options.min_opacity),
-        photo.cameras() if photo is not None else None,
-        tuple(losses),
-    )
+        unknowns = FreeGaussians(starts, options)
+        return _Fit(unknowns, evidence, options, starts[0].means.device, threads).run(seeds)
 
 
-def default_confidence(cameras: Cameras) -> npt.NDArray[np.float32]:
-    """1 for views of the face, falling to 0.5 for the back of the head; [V] float32."""
-    forward = cameras.cam_to_world[:, 2, 3] / np.linalg.norm(cameras.cam_to_world[:, :3, 3], axis=1)
-    return np.asarray(0.75 + 0.25 * forward, np.float32)
+def tune_network(
+    model: LargeGaussianModel,
+    seen: list[int],
+    evidence: Evidence,
+    *,
+    options: TuneOptions | None = None,
+    seed: int = 0,
+    threads: int | None = None,
+) -> Optimised:
+    """Tune the network's weights for one head; they are put back afterwards.
+
+    Args:
+        model: in evaluation mode; the work is done on its device, in float32.
+        seen: which of the views the network sees.
+        evidence: the head's pictures.
+        options: how long and how hard.
+        seed: of the draw of views.
+        threads: CPU threads of the rasteriser.
+
+    Returns:
+        What the tuned network makes of the views that it sees.
+    """
+    options = options or TuneOptions()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    inputs = view_inputs(model, evidence.views[seen], evidence.cameras[seen])
+    unknowns = TunedNetwork(model, inputs[None], options)
+    try:
+        return _Fit(unknowns, [evidence], options, model.device, threads).run([seed])[0]
+    finally:
+        model.load_state_dict(before)
 
 
 class _Fit:
-    """The unknowns, the targets and one Adam for all of them.
+    """The unknowns, the targets and one optimiser for all of them.
 
-    ``later`` is the portrait and its camera, which join after the coarse steps: before there is a
-    face, the camera cannot be told.
+    Portraits and their cameras join after the coarse steps: before there is a face, the camera
+    cannot be told.
     """
 
     def __init__(
         self,
-        start: Gaussians,
-        targets: torch.Tensor,
-        cameras: Cameras,
-        trust: npt.NDArray[np.float32],
-        options: OptimiseOptions,
+        unknowns: Unknowns,
+        evidence: Sequence[Evidence],
+        options: FitOptions,
+        device: torch.device,
         threads: int | None,
     ) -> None:
-        self.options, self.threads = options, threads
-        size_px = options.size_px or targets.shape[-1]
+        self.unknowns, self.evidence, self.options = unknowns, evidence, options
+        self.device, self.threads = device, threads
+        size_px = options.size_px or max(one.size_px for one in evidence)
         self.sizes = (size_px // 2, size_px)
-        self.cameras, self.trust = cameras, torch.from_numpy(trust.astype(np.float32))
-        self.targets = {px: resized(targets, px) for px in self.sizes}
-        self.later: tuple[torch.Tensor, PhotoCamera] | None = None
-        self.photo: PhotoCamera | None = None
-        self.photo_targets: dict[int, torch.Tensor] = {}
-        g = start.detach().to("cpu")
-        self.means = g.means.clone().requires_grad_()
-        self.quats = functional.normalize(g.quats, dim=-1).requires_grad_()
-        self.log_scales = g.scales.clamp(min=1e-4).log().requires_grad_()
-        self.opacity_logits = torch.logit(g.opacities, 1e-3).requires_grad_()
-        self.color_logits = torch.logit(g.colors, 0.02).requires_grad_()
-        rates = {
-            "means": (self.means, options.means_rate),
-            "quats": (self.quats, options.quats_rate),
-            "scales": (self.log_scales, options.scales_rate),
-            "opacities": (self.opacity_logits, options.opacities_rate),
-            "colors": (self.color_logits, options.colors_rate),
-        }
-        groups = [{"params": [p], "lr": rate, "start": rate} for p, rate in rates.values()]
-        self.optimizer = torch.optim.Adam(groups, eps=1e-15, fused=True)
+        self.targets = [one.targets(self.sizes, device) for one in evidence]
+        self.trust = [one.trust() for one in evidence]
+        self.photos: list[PhotoCamera] = []
+        self.photo_targets: list[dict[int, torch.Tensor]] = []
+        # Adam where a group's weight decay is 0
+        self.optimizer = torch.optim.AdamW(
+            unknowns.groups(), eps=1e-15, weight_decay=0.0, fused=True
+        )
 
-    def join(self, portrait: torch.Tensor, photo: PhotoCamera) -> None:
-        """Find the camera of the portrait [1, 4, H, W], and compare with it from now on."""
-        self.photo = photo
-        locate_photo(portrait[0], self.gaussians(), photo, threads=self.threads)
-        with torch.no_grad():
-            view, K = photo.viewmat(), photo.K(self.sizes[1])
-            head = self._rasterize(view, K, self.sizes[1], torch.ones(3))[:, 3:]
-        portrait = _without_strangers(resized(portrait, self.sizes[1]), head)
-        self.photo_targets = {px: resized(portrait, px) for px in self.sizes}
-        reach = self.options.portrait_reach_deg
-        self.trust = self.trust * _trust_beside(photo.cameras(), self.cameras, reach)
+    def run(self, seeds: Sequence[int] | None) -> list[Optimised]:
+        """Take the steps, coarse ones first."""
+        generators = [torch.Generator().manual_seed(s) for s in seeds or [0] * len(self.evidence)]
+        losses: list[list[float]] = [[] for _ in self.evidence]
+        done: dict[int, Optimised] = {}
+        started, step, progress = time.monotonic(), 0, 0.0
+        fine_from = 0
+        while progress < 1 and len(done) < len(self.evidence):
+            fine = progress >= self.options.coarse
+            if fine and not self.photos and self.evidence[0].portrait is not None:
+                self._join()
+            fine_from = fine_from if fine else step + 1
+            of_heads = self._step(progress, self.sizes[fine], generators)
+            step += 1
+            spent = time.monotonic() - started
+            progress = max(step / self.options.steps, spent / self.options.time_budget_s)
+            for number in set(range(len(losses))) - set(done):
+                losses[number].append(of_heads[number])
+                if progress >= 1 or _flat(losses[number][fine_from:], self.options.patience):
+                    done[number] = self._result(number, losses[number])
+        return [done[number] for number in range(len(losses))]
+
+    def _join(self) -> None:
+        """Find the cameras of the portraits, and compare with these from now on."""
+        for number, one in enumerate(self.evidence):
+            assert one.portrait_camera is not None
+            photo = PhotoCamera(one.portrait_camera).to(self.device)
+            target = one.portrait_target().to(self.device)
+            now = head(self.unknowns, number)
+            locate_photo(target[0], now, photo, threads=self.threads)
+            with torch.no_grad():
+                view, K = photo.viewmat(), photo.K(self.sizes[1])
+                _, alpha, _ = rasterize(
+                    now.means, now.quats, now.scales, now.opacities, now.colors, view, K,
+                    self.sizes[1], self.sizes[1], threads=self.threads,
+                )  # fmt: skip
+            covered = alpha.permute(0, 3, 1, 2)
+            target = _without_strangers(resized(target, self.sizes[1]), covered)
+            self.photo_targets.append({px: resized(target, px) for px in self.sizes})
+            reach_deg = self.options.portrait_reach_deg
+            self.trust[number] = self.trust[number] * trust_beside(
+                photo.cameras(), one.cameras, reach_deg
+            )
+            self.photos.append(photo)
         rate = self.options.camera_rate
-        self.optimizer.add_param_group(
-            {"params": list(photo.parameters()), "lr": rate, "start": rate}
-        )
+        cameras = [p for photo in self.photos for p in photo.parameters()]
+        self.optimizer.add_param_group({"params": cameras, "lr": rate, "start": rate})
 
-    def gaussians(self) -> Gaussians:
-        return Gaussians(
-            means=self.means,
-            quats=self.quats,
-            scales=self.log_scales.exp(),
-            opacities=torch.sigmoid(self.opacity_logits),
-            colors=torch.sigmoid(self.color_logits),
-        )
+    def _step(
+        self, progress: float, size_px: int, generators: Sequence[torch.Generator]
+    ) -> list[float]:
+        """One step for all heads; their losses."""
+        rate = self.unknowns.rate(progress, self.options.coarse)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["start"] * rate
+        self.optimizer.zero_grad(set_to_none=True)
+        losses = self._losses(size_px, generators)
+        torch.autograd.backward(losses.sum())
+        self.unknowns.limit()
+        self.optimizer.step()
+        return [float(loss) for loss in losses.detach()]
 
-    def run(self, generator: torch.Generator) -> list[float]:
-        """Take the steps, coarse ones first; return the loss of each."""
-        o = self.options
-        losses: list[float] = []
-        started = time.monotonic()
-        coarse_steps = int(o.coarse * o.steps)
-        for step in range(o.steps):
-            if step == coarse_steps and self.later is not None:
-                self.join(*self.later)
-            decay = 0.1 ** (max(0, step - coarse_steps) / (o.steps - coarse_steps))
-            for group in self.optimizer.param_groups:
-                group["lr"] = group["start"] * decay
-            drawn = torch.multinomial(self.trust, o.views_per_step, generator=generator)
-            self.optimizer.zero_grad(set_to_none=True)
-            behind = torch.rand(3, generator=generator)
-            loss = self._loss(drawn.tolist(), self.sizes[step >= coarse_steps], behind)
-            loss.backward()  # type: ignore[no-untyped-call]
-            self.optimizer.step()
-            losses.append(float(loss.detach()))
-            late = time.monotonic() - started > o.time_budget_s
-            if late or _flat(losses[coarse_steps:], o.patience):
-                break
-        return losses
-
-    def _loss(self, drawn: list[int], size_px: int, behind: torch.Tensor) -> torch.Tensor:
-        """Of some views before a colour: before white, white Gaussians would do for holes."""
-        cameras = self.cameras[drawn]
-        viewmats = torch.from_numpy(cameras.world_to_cam)
-        Ks = torch.from_numpy(cameras.intrinsics(size_px))
-        targets = self.targets[size_px][drawn]
-        weights = torch.ones(len(drawn))
-        if self.photo is not None:
-            viewmats = torch.cat([viewmats, self.photo.viewmat()])
-            Ks = torch.cat([Ks, self.photo.K(size_px)])
-            targets = torch.cat([targets, self.photo_targets[size_px]])
-            weights = torch.cat([weights, torch.tensor([self.options.portrait_weight])])
-        clear = 1 - targets[:, 3:]
-        colors = targets[:, :3] - clear * (1 - behind[:, None, None])
-        shown = self._rasterize(viewmats, Ks, size_px, behind)
-        per_view = self._difference(shown, torch.cat([colors, targets[:, 3:]], 1))
-        loss = (per_view * weights).sum() / weights.sum()
-        too_large = (self.log_scales.exp() - self.options.max_scale).relu()
-        loss = loss + self.options.scale_weight * too_large.mean()
-        return loss + self.photo.prior() if self.photo is not None else loss
-
-    def _rasterize(
-        self, viewmats: torch.Tensor, Ks: torch.Tensor, size_px: int, behind: torch.Tensor
-    ) -> torch.Tensor:
-        """Colour before ``behind`` [3], and alpha, [B, 4, H, W]."""
-        g = self.gaussians()
+    def _losses(self, size_px: int, generators: Sequence[torch.Generator]) -> torch.Tensor:
+        """Of each head [B], in some views before a colour: before white, white Gaussians would
+        do for holes.
+        """
+        splats = self.unknowns.splats()
+        drawn = [
+            torch.multinomial(trust, self.options.views_per_step, generator=generator).tolist()
+            for trust, generator in zip(self.trust, generators, strict=True)
+        ]
+        behind = torch.stack([torch.rand(3, generator=one) for one in generators]).to(self.device)
+        viewmats, Ks, targets = self._views(drawn, size_px)
+        backgrounds = behind[:, None].expand(-1, viewmats.shape[1], -1)
         images, alphas, _ = rasterize(
-            g.means, g.quats, g.scales, g.opacities, g.colors, viewmats, Ks, size_px, size_px,
-            backgrounds=behind.expand(len(viewmats), 3), threads=self.threads,
-        )  # fmt: skip
-        return torch.cat([images, alphas], -1).permute(0, 3, 1, 2)
+            *splats, viewmats, Ks, size_px, size_px, backgrounds=backgrounds, threads=self.threads
+        )
+        shown = torch.cat([images, alphas], -1).movedim(-1, 2)
+        clear = 1 - targets[:, :, 3:]
+        colors = targets[:, :, :3] - clear * (1 - behind[:, None, :, None, None])
+        per_view = self._difference(shown, torch.cat([colors, targets[:, :, 3:]], 2))
+        weights = torch.ones(per_view.shape[1], device=self.device)
+        if self.photos:
+            weights[-1] = self.options.portrait_weight
+        losses = per_view @ (weights / weights.sum())
+        too_large = (splats.scales - self.options.max_scale).relu().sum((1, 2))
+        of_each = 3 * torch.tensor(self.unknowns.counts, device=self.device)
+        losses = losses + self.options.scale_weight * too_large / of_each
+        if not self.photos:
+            return losses
+        return losses + torch.stack([photo.prior() for photo in self.photos])
+
+    def _views(
+        self, drawn: list[list[int]], size_px: int
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """World to camera [B, C, 4, 4], camera matrices [B, C, 3, 3], targets [B, C, 4, H, W]."""
+        viewmats, Ks, targets = [], [], []
+        for number, (one, views) in enumerate(zip(self.evidence, drawn, strict=True)):
+            cameras = one.cameras[views]
+            viewmat = torch.from_numpy(cameras.world_to_cam).to(self.device)
+            K = torch.from_numpy(cameras.intrinsics(size_px)).to(self.device)
+            target = self.targets[number][size_px][views]
+            if self.photos:
+                photo = self.photos[number]
+                viewmat = torch.cat([viewmat, photo.viewmat()])
+                K = torch.cat([K, photo.K(size_px)])
+                target = torch.cat([target, self.photo_targets[number][size_px]])
+            viewmats.append(viewmat)
+            Ks.append(K)
+            targets.append(target)
+        return torch.stack(viewmats), torch.stack(Ks), torch.stack(targets)
 
     def _difference(self, shown: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Of images with alpha [B, 4, H, W] from their targets, [B]."""
-        absolute = (shown - targets).abs().flatten(2).mean(2)
-        structure = dssim(shown[:, :3], targets[:, :3])
+        """Of images with alpha [B, C, 4, H, W] from their targets, [B, C]."""
+        absolute = (shown - targets).abs().mean((3, 4))
+        structure = dssim(shown[:, :, :3].flatten(0, 1), targets[:, :, :3].flatten(0, 1))
         o = self.options
-        color = (1 - o.dssim_weight) * absolute[:, :3].mean(1) + o.dssim_weight * structure
-        return color + o.alpha_weight * absolute[:, 3]
+        color = (1 - o.dssim_weight) * absolute[:, :, :3].mean(2)
+        alpha = o.alpha_weight * absolute[:, :, 3]
+        return color + o.dssim_weight * structure.reshape(color.shape) + alpha
+
+    def _result(self, number: int, losses: list[float]) -> Optimised:
+        gaussians = head(self.unknowns, number).to("cpu").prune(self.options.min_opacity)
+        camera = self.photos[number].cameras() if self.photos else None
+        return Optimised(gaussians, camera, tuple(losses))
 
 
 def _flat(losses: list[float], patience: int) -> bool:
@@ -292,26 +268,16 @@ def _flat(losses: list[float], patience: int) -> bool:
     return sum(last) >= sum(before)
 
 
-def _without_strangers(portrait: torch.Tensor, head: torch.Tensor) -> torch.Tensor:
+def _without_strangers(portrait: torch.Tensor, covered: torch.Tensor) -> torch.Tensor:
     """The portrait [1, 4, H, W] with white wherever there is no head near by, [1, 1, H, W].
 
     Shoulders beyond the bust, a hand or a leftover of the background would turn into specks in
     front of the camera, which no other view contradicts.
     """
-    reach = max(1, round(_STRANGER_DISTANCE * head.shape[-1]))
-    near = functional.max_pool2d(head, 2 * reach + 1, 1, reach) > 0.1
-    nothing = torch.tensor([1.0, 1.0, 1.0, 0.0])[None, :, None, None]
+    reach = max(1, round(_STRANGER_DISTANCE * covered.shape[-1]))
+    near = functional.max_pool2d(covered, 2 * reach + 1, 1, reach) > 0.1
+    nothing = portrait.new_tensor([1.0, 1.0, 1.0, 0.0])[None, :, None, None]
     return torch.where(near, portrait, nothing)
-
-
-def _trust_beside(photo: Cameras, cameras: Cameras, reach_deg: float) -> torch.Tensor:
-    """0.5 for a view from the photo's side, rising to 1 at angles beyond ``reach_deg``; [V]."""
-    sides = cameras.cam_to_world[:, :3, 3]
-    side = photo.cam_to_world[0, :3, 3]
-    cosine = sides @ side / (np.linalg.norm(sides, axis=1) * np.linalg.norm(side))
-    angle_deg = np.degrees(np.arccos(cosine.clip(-1, 1)))
-    trust = 1 - 0.5 * np.exp(-((angle_deg / reach_deg) ** 2))
-    return torch.from_numpy(trust.astype(np.float32))
 
 
 @contextmanager

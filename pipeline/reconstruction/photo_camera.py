@@ -24,13 +24,14 @@ class PhotoCamera(nn.Module):
     """
 
     estimate: torch.Tensor
+    intrinsics: torch.Tensor
 
     def __init__(self, estimate: Cameras) -> None:
         super().__init__()
         if len(estimate) != 1:
             raise ValueError(f"the estimate has {len(estimate)} cameras; it must be 1.")
         self.fov_y_deg = estimate.fov_y_deg
-        self.intrinsics = torch.from_numpy(estimate.intrinsics(1))
+        self.register_buffer("intrinsics", torch.from_numpy(estimate.intrinsics(1)))
         self.register_buffer("estimate", torch.from_numpy(estimate.world_to_cam[0]))
         self.turn = nn.Parameter(torch.zeros(3))
         self.shift = nn.Parameter(torch.zeros(3))
@@ -46,7 +47,7 @@ class PhotoCamera(nn.Module):
 
     def K(self, size_px: int) -> torch.Tensor:
         """The camera matrix for images of ``size_px``, [1, 3, 3]."""
-        scale = torch.tensor([size_px, size_px, 1.0])
+        scale = self.intrinsics.new_tensor([size_px, size_px, 1.0])
         return self.intrinsics * scale[:, None]
 
     def prior(self) -> torch.Tensor:
@@ -56,7 +57,7 @@ class PhotoCamera(nn.Module):
     def cameras(self) -> Cameras:
         """The corrected camera as a batch of one."""
         pose = torch.linalg.inv(self.viewmat().detach().double()).float()
-        return Cameras(pose.numpy(), self.fov_y_deg)
+        return Cameras(pose.cpu().numpy(), self.fov_y_deg)
 
 
 def locate_photo(
@@ -98,7 +99,7 @@ def _cost(
         camera.K(size_px),
         size_px,
         size_px,
-        backgrounds=torch.ones(1, 3),
+        backgrounds=target.new_ones(1, 3),
         threads=threads,
     )
     shown = torch.cat([image, alpha], -1)[0].permute(2, 0, 1)

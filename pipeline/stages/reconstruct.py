@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pipeline.cameras import Cameras, look_at_origin
 from pipeline.errors import ModelNotFound
@@ -12,10 +12,16 @@ from pipeline.stage import Context, Resources, Row, Stage
 
 if TYPE_CHECKING:
     from pipeline.gaussians import Gaussians
+    from pipeline.reconstruction.evidence import Evidence
+    from pipeline.reconstruction.lgm import LargeGaussianModel
+    from pipeline.reconstruction.optimise import Optimised
 
 NETWORK = "reconstructor"
 """Subfolder of a model folder with the Gaussian network; a folder without one carves."""
 INPUT_VIEWS = 4
+FitMode = Literal["gaussians", "network"]
+FIT_STEPS: dict[FitMode, int] = {"gaussians": 150, "network": 500}
+"""Steps of the per-subject optimisation unless told otherwise; the paper's 500 for the network."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,11 +30,14 @@ class ReconstructConfig:
 
     Attributes:
         model: model folder.
-        steps: of the per-subject optimisation, 0 for the feed-forward result.
+        fit: what the per-subject optimisation changes: the ``gaussians`` themselves, or, as in
+            the paper, the weights of the ``network``.
+        steps: of the optimisation, 0 for the feed-forward result; None takes `FIT_STEPS`.
     """
 
     model: Path
-    steps: int = 150
+    fit: FitMode = "gaussians"
+    steps: int | None = None
 
 
 class Reconstruct(Stage):
@@ -38,6 +47,7 @@ class Reconstruct(Stage):
     inputs: ClassVar[tuple[str, ...]] = ("views", "portrait", "yaw_deg", "elevation_deg", "seed")
     outputs: ClassVar[tuple[str, ...]] = ("gaussians", "scores")
     resources = Resources(cpus=1.0, gpus=0.25, memory_gb=2.0)
+    batch_size = 4
 
     def __init__(self, config: ReconstructConfig) -> None:
         self.config = config
@@ -48,13 +58,30 @@ class Reconstruct(Stage):
         Raises:
             ModelNotFound: it is damaged.
         """
-        from pipeline.reconstruction.lgm import LargeGaussianModel
+        from pipeline.rasterizer.cuda import kernels_built
 
         self.model_config = ModelConfig.load(self.config.model)
+        self.network = self._load(device)
+        self.fit_device = device if device == "cpu" or kernels_built() else "cpu"
+
+    def process(self, rows: Sequence[Row], context: Context) -> list[Row]:
+        """Add ``gaussians`` [N, 14] float32 in LGM's order, and ``scores``."""
+        context.checkpoint(self.name, 0, 2)
+        starts = [self._start(row) for row in rows]
+        context.checkpoint(self.name, 1, 2)
+        if self.config.steps != 0:
+            starts = [one.gaussians for one in self._fit(rows, starts)]
+        return [
+            {**row, "gaussians": gaussians.to_array(), "scores": self._scores(row, gaussians)}
+            for row, gaussians in zip(rows, starts, strict=True)
+        ]
+
+    def _load(self, device: str) -> "LargeGaussianModel | None":
+        from pipeline.reconstruction.lgm import LargeGaussianModel
+
         folder = self.config.model / NETWORK
-        self.network = None
         if not folder.exists():
-            return
+            return None
         try:
             network = LargeGaussianModel.from_pretrained(folder)
         except (OSError, ValueError) as error:
@@ -62,39 +89,72 @@ class Reconstruct(Stage):
                 f"{folder} is not a complete Gaussian network ({error}); train it with "
                 "`headsplat train gaussians`, or delete the folder"
             ) from error
-        self.network = network.float().eval().to(device)
+        loaded: LargeGaussianModel = network.float().eval().to(device)
+        return loaded
 
-    def process(self, rows: Sequence[Row], context: Context) -> list[Row]:
-        """Add ``gaussians`` [N, 14] float32 in LGM's order, and ``scores``."""
-        return [self._reconstruct(row, context) for row in rows]
-
-    def _reconstruct(self, row: Row, context: Context) -> Row:
-        from pipeline.reconstruction.optimise import OptimiseOptions, optimise_gaussians
-        from pipeline.reconstruction.scores import avatar_scores
-
-        context.checkpoint(self.name, 0, 2)
-        cameras = look_at_origin(self.model_config.azimuths, self.model_config.elevation_deg)
-        gaussians = self._start(row, cameras)
-        portrait_camera = look_at_origin(row["yaw_deg"], row["elevation_deg"])
-        context.checkpoint(self.name, 1, 2)
-        if self.config.steps:
-            gaussians = optimise_gaussians(
-                gaussians,
-                row["views"],
-                cameras,
-                portrait=row["portrait"],
-                portrait_camera=portrait_camera,
-                options=OptimiseOptions(steps=self.config.steps),
-                seed=row["seed"],
-            ).gaussians
-        scores = avatar_scores(gaussians, row["views"], cameras)
-        return {**row, "gaussians": gaussians.to_array(), "scores": scores}
-
-    def _start(self, row: Row, cameras: Cameras) -> "Gaussians":
+    def _start(self, row: Row) -> "Gaussians":
         from pipeline.reconstruction.carving import gaussians_from_views
         from pipeline.reconstruction.lgm import reconstruct
 
         if self.network is None:
-            return gaussians_from_views(row["views"], cameras, seed=row["seed"])
-        chosen = list(range(0, len(cameras), len(cameras) // INPUT_VIEWS))
-        return reconstruct(self.network, row["views"][chosen], cameras[chosen])
+            return gaussians_from_views(row["views"], self._cameras, seed=row["seed"])
+        return reconstruct(self.network, row["views"][self._seen], self._cameras[self._seen])
+
+    def _fit(self, rows: Sequence[Row], starts: "Sequence[Gaussians]") -> "list[Optimised]":
+        """Side by side on a GPU, which one head does not fill; one by one on a CPU."""
+        from pipeline.reconstruction.fit_options import FitOptions
+        from pipeline.reconstruction.optimise import optimise_gaussians
+
+        evidence = [self._evidence(row) for row in rows]
+        if self.config.fit == "network":
+            return [self._tune(row, one) for row, one in zip(rows, evidence, strict=True)]
+        at_once = 1 if self.fit_device == "cpu" else len(rows)
+        options = FitOptions(steps=self.config.steps or FIT_STEPS["gaussians"])
+        fitted: list[Optimised] = []
+        for first in range(0, len(rows), at_once):
+            part = slice(first, first + at_once)
+            fitted += optimise_gaussians(
+                [one.to(self.fit_device) for one in starts[part]],
+                evidence[part],
+                options=options,
+                seeds=[row["seed"] for row in rows[part]],
+            )
+        return fitted
+
+    def _tune(self, row: Row, evidence: "Evidence") -> "Optimised":
+        from pipeline.reconstruction.fit_options import TuneOptions
+        from pipeline.reconstruction.optimise import tune_network
+
+        assert self.network is not None
+        return tune_network(
+            self.network.to(self.fit_device),
+            self._seen,
+            evidence,
+            options=TuneOptions(steps=self.config.steps or FIT_STEPS["network"]),
+            seed=row["seed"],
+        )
+
+    def _evidence(self, row: Row) -> "Evidence":
+        from pipeline.reconstruction.evidence import Evidence
+
+        return Evidence(
+            views=row["views"],
+            cameras=self._cameras,
+            portrait=row["portrait"],
+            portrait_camera=look_at_origin(row["yaw_deg"], row["elevation_deg"]),
+        )
+
+    def _scores(self, row: Row, gaussians: "Gaussians") -> dict[str, float]:
+        from pipeline.reconstruction.scores import avatar_scores
+
+        return avatar_scores(gaussians, row["views"], self._cameras)
+
+    @property
+    def _cameras(self) -> Cameras:
+        return look_at_origin(self.model_config.azimuths, self.model_config.elevation_deg)
+
+    @property
+    def _seen(self) -> list[int]:
+        """The views that the network sees: the first, and those a quarter turn apart."""
+        count = len(self.model_config.azimuths)
+        return list(range(0, count, count // INPUT_VIEWS))

@@ -1,5 +1,7 @@
 """Fitting Gaussians to views, and the portrait's camera to the Gaussians."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -10,23 +12,30 @@ from painted_ball import SIZE_PX, Ball
 from pipeline.cameras import Cameras, look_at_origin
 from pipeline.gaussians import Gaussians
 from pipeline.reconstruction.carving import gaussians_from_views
+from pipeline.reconstruction.evidence import Evidence, default_confidence
+from pipeline.reconstruction.fit_options import FitOptions
 from pipeline.reconstruction.images import rgba_tensor
 from pipeline.reconstruction.losses import dssim, psnr
-from pipeline.reconstruction.optimise import (
-    OptimiseOptions,
-    default_confidence,
-    optimise_gaussians,
-)
+from pipeline.reconstruction.optimise import Optimised, optimise_gaussians
 from pipeline.reconstruction.photo_camera import PhotoCamera, locate_photo
 from pipeline.reconstruction.scores import avatar_scores
 from pipeline.rendering import render_u8
-
-SHORT = OptimiseOptions(steps=24)
 
 
 @pytest.fixture(scope="module")
 def start(ball: Ball) -> Gaussians:
     return gaussians_from_views(ball.views, ball.cameras, count=3000)
+
+
+def _evidence(ball: Ball, portrait_camera: Cameras | None = None) -> Evidence:
+    portrait = None if portrait_camera is None else ball.rgba(portrait_camera)[0]
+    return Evidence(
+        views=ball.views, cameras=ball.cameras, portrait=portrait, portrait_camera=portrait_camera
+    )
+
+
+def _fit(start: Gaussians, evidence: Evidence, **options: Any) -> Optimised:
+    return optimise_gaussians([start], [evidence], options=FitOptions(**options))[0]
 
 
 def _psnr(gaussians: Gaussians, ball: Ball, cameras: Cameras) -> float:
@@ -41,7 +50,7 @@ def _angle_deg(a: Cameras, b: Cameras) -> float:
 
 
 def test_fitting_improves_views_seen_and_unseen(ball: Ball, start: Gaussians) -> None:
-    fitted = optimise_gaussians(start, ball.views, ball.cameras, options=SHORT)
+    fitted = _fit(start, _evidence(ball), steps=24)
     unseen = look_at_origin([20.0, 110.0, 200.0], [15.0, -10.0, 5.0])
     assert _psnr(fitted.gaussians, ball, ball.cameras) > _psnr(start, ball, ball.cameras) + 2
     assert _psnr(fitted.gaussians, ball, unseen) > _psnr(start, ball, unseen) + 1
@@ -50,14 +59,10 @@ def test_fitting_improves_views_seen_and_unseen(ball: Ball, start: Gaussians) ->
 
 def test_the_portrait_teaches_what_the_views_do_not_show(ball: Ball, start: Gaussians) -> None:
     """A green cheek is in the portrait only."""
-    estimate = look_at_origin(10, 5)
-    portrait = ball.rgba(estimate)[0]
-    portrait[44:56, 54:70, :3] = [30, 220, 30]
-    options = OptimiseOptions(steps=40, coarse=0)
-    fitted = optimise_gaussians(
-        start, ball.views, ball.cameras, portrait=portrait, portrait_camera=estimate,
-        options=options,
-    )  # fmt: skip
+    evidence = _evidence(ball, look_at_origin(10, 5))
+    assert evidence.portrait is not None
+    evidence.portrait[44:56, 54:70, :3] = [30, 220, 30]
+    fitted = _fit(start, evidence, steps=40, coarse=0)
     assert fitted.portrait_camera is not None
     before, after = (
         render_u8(one, fitted.portrait_camera, SIZE_PX)[0, 47:53, 57:67].reshape(-1, 3).mean(0)
@@ -68,51 +73,72 @@ def test_the_portrait_teaches_what_the_views_do_not_show(ball: Ball, start: Gaus
 
 def test_what_the_portrait_shows_beside_the_head_is_left_out(ball: Ball, start: Gaussians) -> None:
     """A dark bar by the border, as a hand or a shoulder would be, leaves no speck."""
-    estimate = look_at_origin(0, 0)
-    portrait = ball.rgba(estimate)[0]
-    portrait[:, :10] = [40, 40, 40, 255]
-    fitted = optimise_gaussians(
-        start, ball.views, ball.cameras, portrait=portrait, portrait_camera=estimate,
-        options=OptimiseOptions(steps=12, coarse=0, means_rate=5e-2),
-    )  # fmt: skip
+    evidence = _evidence(ball, look_at_origin(0, 0))
+    assert evidence.portrait is not None
+    evidence.portrait[:, :10] = [40, 40, 40, 255]
+    fitted = _fit(start, evidence, steps=12, coarse=0, means_rate=5e-2)
     assert fitted.portrait_camera is not None
     shown = render_u8(fitted.gaussians, fitted.portrait_camera, SIZE_PX)[0]
     assert shown[:, :10].min() > 200
 
 
 def test_same_seed_same_bytes_with_any_threads(ball: Ball, start: Gaussians) -> None:
-    options = OptimiseOptions(steps=4)
-    estimate = look_at_origin(0, 0)
+    evidence = [_evidence(ball, look_at_origin(0, 0))]
     first, second, other = (
         optimise_gaussians(
-            start, ball.views, ball.cameras, portrait=ball.rgba(estimate)[0],
-            portrait_camera=estimate, options=options, seed=seed, threads=threads,
-        ).gaussians.to_array()
+            [start], evidence, options=FitOptions(steps=4), seeds=[seed], threads=threads
+        )[0].gaussians.to_array()
         for seed, threads in ((1, 1), (1, 3), (2, 1))
-    )  # fmt: skip
+    )
     assert first.tobytes() == second.tobytes()
     assert first.tobytes() != other.tobytes()
 
 
+@pytest.mark.parametrize("with_portrait", [False, True])
+def test_a_head_does_not_depend_on_its_company(
+    ball: Ball, start: Gaussians, with_portrait: bool
+) -> None:
+    """Two heads of unequal size side by side, and each alone, are the same but for rounding."""
+    sides = [look_at_origin(side, 0) if with_portrait else None for side in (0, 12)]
+    evidence = [_evidence(ball, side) for side in sides]
+    starts = [start, start[: len(start) // 2]]
+    options = FitOptions(steps=6)
+    together = optimise_gaussians(starts, evidence, options=options, seeds=[3, 4])
+    for number, fitted in enumerate(together):
+        (alone,) = optimise_gaussians(
+            [starts[number]], [evidence[number]], options=options, seeds=[3 + number]
+        )
+        assert fitted.losses == pytest.approx(alone.losses, rel=1e-4)
+        np.testing.assert_allclose(
+            fitted.gaussians.to_array(), alone.gaussians.to_array(), atol=1e-3
+        )
+
+
+def test_a_head_that_has_converged_is_left_as_it_was_then(ball: Ball, start: Gaussians) -> None:
+    """Of two heads one has nothing to learn: its views are what it already shows."""
+    options = FitOptions(steps=24, patience=4, coarse=0, views_per_step=8)
+    known = Evidence(views=render_u8(start, ball.cameras, SIZE_PX), cameras=ball.cameras)
+    learner, knower = optimise_gaussians([start, start], [_evidence(ball), known], options=options)
+    assert 8 <= len(knower.losses) < len(learner.losses)
+    (alone,) = optimise_gaussians([start], [known], options=options)
+    assert len(alone.losses) == len(knower.losses)
+    np.testing.assert_allclose(alone.gaussians.to_array(), knower.gaussians.to_array(), atol=1e-3)
+
+
 def test_time_budget_and_plateau_end_the_fit(ball: Ball, start: Gaussians) -> None:
-    late = optimise_gaussians(
-        start, ball.views, ball.cameras, options=OptimiseOptions(time_budget_s=0)
-    )
+    late = _fit(start, _evidence(ball), time_budget_s=1e-9)
     assert len(late.losses) == 1
-    still = OptimiseOptions(
-        steps=60, patience=5, coarse=0, means_rate=0, quats_rate=0, scales_rate=0,
-        opacities_rate=0, colors_rate=0, views_per_step=8,
+    still = _fit(
+        start, _evidence(ball), steps=60, patience=5, coarse=0, means_rate=0, quats_rate=0,
+        scales_rate=0, opacities_rate=0, colors_rate=0, views_per_step=8,
     )  # fmt: skip
-    ended = optimise_gaussians(start, ball.views, ball.cameras, options=still)
-    assert 10 <= len(ended.losses) < 40
+    assert 10 <= len(still.losses) < 40
 
 
 def test_transparent_gaussians_are_left_out(ball: Ball, start: Gaussians) -> None:
     clear = Gaussians.from_array(np.concatenate([start.to_array(), start.to_array()[:50]]))
     clear.opacities[-50:] = 0.003
-    options = OptimiseOptions(steps=1)
-    fitted = optimise_gaussians(clear, ball.views, ball.cameras, options=options)
-    assert len(fitted.gaussians) == len(start)
+    assert len(_fit(clear, _evidence(ball), steps=1).gaussians) == len(start)
 
 
 @pytest.mark.parametrize("off_deg", [(8.0, 0.0), (-6.0, 5.0)])
@@ -124,9 +150,9 @@ def test_a_wrong_portrait_camera_is_corrected(ball: Ball, off_deg: tuple[float, 
     assert _angle_deg(camera.cameras(), true) < 0.5 * before
 
 
-def test_portrait_and_camera_come_together(ball: Ball, start: Gaussians) -> None:
+def test_portrait_and_camera_come_together(ball: Ball) -> None:
     with pytest.raises(ValueError, match="together or not at all"):
-        optimise_gaussians(start, ball.views, ball.cameras, portrait=np.zeros((8, 8, 4), np.uint8))
+        Evidence(views=ball.views, cameras=ball.cameras, portrait=np.zeros((8, 8, 4), np.uint8))
 
 
 def test_the_face_is_trusted_most(ball: Ball) -> None:
