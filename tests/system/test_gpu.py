@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.cameras import orbit
+from pipeline.cameras import look_at_origin, orbit
 from pipeline.gaussians import Gaussians
 from pipeline.model_folder import EMBEDDED
 from pipeline.rasterizer.cuda import kernels_built
+from pipeline.reconstruction.evidence import Evidence
+from pipeline.reconstruction.fit_options import FitOptions
+from pipeline.reconstruction.optimise import optimise_gaussians
 from pipeline.rendering import render_u8
 from pipeline.stage import Row, run_stage
 from pipeline.stages.diffusion import DiffusionConfig, HighRes, LowRes
@@ -56,3 +59,31 @@ def test_gsplat_shows_what_our_kernels_show() -> None:
     here = render_u8(gaussians, orbit(4), 128).astype(int)
     there = render_u8(gaussians.to("cuda"), orbit(4), 128).astype(int)
     assert np.abs(here - there).mean() < 1
+
+
+@pytest.mark.skipif(not kernels_built(), reason="gsplat's kernels are not built")
+def test_heads_side_by_side_are_fitted_as_well_as_on_a_cpu() -> None:
+    rng = torch.Generator().manual_seed(1)
+    rows = torch.rand(2000, 14, generator=rng)
+    rows[:, :3] -= 0.5
+    rows[:, 4:7] = 0.01 + 0.02 * rows[:, 4:7]
+    rows[:, 7:11] -= 0.5
+    truth = Gaussians.from_tensor(rows)
+    views = render_u8(truth, orbit(8), 96)
+    evidence = [
+        Evidence(
+            views=views,
+            cameras=orbit(8),
+            portrait=np.dstack([views[0], np.full((96, 96), 255, np.uint8)]),
+            portrait_camera=look_at_origin(4, 0),
+        )
+    ] * 2
+    moved = rows.clone()
+    moved[:, :3] += 0.01 * torch.randn(2000, 3, generator=rng)
+    errors = {}
+    for device in ("cpu", "cuda"):
+        starts = [Gaussians.from_tensor(part).to(device) for part in (moved, moved[:1500])]
+        fitted = optimise_gaussians(starts, evidence, options=FitOptions(steps=40))
+        shown = [render_u8(one.gaussians, orbit(8), 96) for one in fitted]
+        errors[device] = [np.square(one.astype(float) - views).mean() for one in shown]
+    assert errors["cuda"] == pytest.approx(errors["cpu"], rel=0.1)
