@@ -48,7 +48,7 @@ class GraphOptions:
         highres_steps: denoising steps of the second; None takes the model's.
         fit: what the per-subject optimisation changes: the gaussians themselves, or, as in the
             paper, the weights of the network (minutes a head without a GPU).
-        fit_steps: steps of that optimisation, 0 for none; by default 150 for the gaussians and
+        fit_steps: steps of that optimisation, 0 for none; by default 200 for the gaussians and
             500 for the network.
         turntable_frames: frames of the turning preview, 1 to 360.
         threads: CPU threads of each network; another number gives another avatar in the last bit.

@@ -34,13 +34,13 @@ class FitOptions:
             whichever of steps and seconds is further along. Results then depend on the machine.
     """
 
-    steps: int = 150
+    steps: int = 200
     coarse: float = 0.5
-    views_per_step: int = 2
+    views_per_step: int = 1
     size_px: int | None = None
-    means_rate: float = 6e-4
+    means_rate: float = 1.5e-3
     quats_rate: float = 5e-3
-    scales_rate: float = 1e-2
+    scales_rate: float = 2e-2
     opacities_rate: float = 5e-2
     colors_rate: float = 5e-2
     camera_rate: float = 2e-3

@@ -20,7 +20,7 @@ NETWORK = "reconstructor"
 """Subfolder of a model folder with the Gaussian network; a folder without one carves."""
 INPUT_VIEWS = 4
 FitMode = Literal["gaussians", "network"]
-FIT_STEPS: dict[FitMode, int] = {"gaussians": 150, "network": 500}
+FIT_STEPS: dict[FitMode, int] = {"gaussians": 200, "network": 500}
 """Steps of the per-subject optimisation unless told otherwise; the paper's 500 for the network."""
 
 
