@@ -1,5 +1,6 @@
 """Fitting Gaussians to views, and the portrait's camera to the Gaussians."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -108,21 +109,24 @@ def test_a_head_does_not_depend_on_its_company(
         (alone,) = optimise_gaussians(
             [starts[number]], [evidence[number]], options=options, seeds=[3 + number]
         )
-        assert fitted.losses == pytest.approx(alone.losses, rel=1e-4)
+        assert fitted.losses == pytest.approx(alone.losses, rel=1e-3)
         np.testing.assert_allclose(
             fitted.gaussians.to_array(), alone.gaussians.to_array(), atol=1e-3
         )
 
 
-def test_a_head_that_has_converged_is_left_as_it_was_then(ball: Ball, start: Gaussians) -> None:
-    """Of two heads one has nothing to learn: its views are what it already shows."""
-    options = FitOptions(steps=24, patience=4, coarse=0, views_per_step=8)
-    known = Evidence(views=render_u8(start, ball.cameras, SIZE_PX), cameras=ball.cameras)
-    learner, knower = optimise_gaussians([start, start], [_evidence(ball), known], options=options)
-    assert 8 <= len(knower.losses) < len(learner.losses)
-    (alone,) = optimise_gaussians([start], [known], options=options)
-    assert len(alone.losses) == len(knower.losses)
-    np.testing.assert_allclose(alone.gaussians.to_array(), knower.gaussians.to_array(), atol=1e-3)
+def test_a_head_that_has_converged_waits_for_the_others(ball: Ball, start: Gaussians) -> None:
+    """Of two heads one has nothing to learn: it shows nothing, and is to show nothing."""
+    options = FitOptions(steps=24, patience=4, coarse=0, views_per_step=4)
+    nothing = Evidence(views=np.full_like(ball.views, 255), cameras=ball.cameras)
+    absent = dataclasses.replace(start, opacities=torch.zeros(len(start)))
+    learner, idler = optimise_gaussians(
+        [start, absent], [_evidence(ball), nothing], options=options
+    )
+    assert idler.losses == (0.0,) * 8
+    assert len(learner.losses) > 8
+    (alone,) = optimise_gaussians([start], [_evidence(ball)], options=options)
+    assert learner.losses == pytest.approx(alone.losses, rel=1e-2)
 
 
 def test_time_budget_and_plateau_end_the_fit(ball: Ball, start: Gaussians) -> None:
