@@ -16,13 +16,11 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
-from pipeline.cameras import Cameras
+from pipeline.cameras import FOV_Y_DEG, RADIUS, Cameras
 from pipeline.gaussians import CHANNELS, Gaussians
-from pipeline.reconstruction.blocks import EPS, GROUPS, DownBlock, MidBlock, UpBlock
-from pipeline.reconstruction.rays import nearest_to_origin, plucker_rays
+from pipeline.reconstruction.rays import as_trained, half_extent, nearest_to_origin, plucker_rays
+from pipeline.reconstruction.unet import UNet
 
-INPUT_CHANNELS = 9
-"""ImageNet-normalised red, green, blue, then the Pluecker ray."""
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 _DEPTH_REACH, _SIDE_REACH = 0.75, 0.05
@@ -61,64 +59,6 @@ _PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-class UNet(nn.Module):
-    """The U-Net proper, [B * V, 9, H, W] -> [B * V, 14, S, S]."""
-
-    def __init__(
-        self,
-        down_channels: tuple[int, ...],
-        down_attention: tuple[bool, ...],
-        mid_attention: bool,
-        up_channels: tuple[int, ...],
-        up_attention: tuple[bool, ...],
-        layers: int,
-        heads: int,
-    ) -> None:
-        super().__init__()
-        self.conv_in = nn.Conv2d(INPUT_CHANNELS, down_channels[0], 3, padding=1)
-        last = len(down_channels) - 1
-        self.down_blocks = nn.ModuleList(
-            DownBlock(
-                down_channels[max(i - 1, 0)],
-                channels,
-                layers=layers,
-                attention=down_attention[i],
-                heads=heads,
-                downsample=i < last,
-            )
-            for i, channels in enumerate(down_channels)
-        )
-        self.mid_block = MidBlock(down_channels[-1], attention=mid_attention, heads=heads)
-        widths = (down_channels[-1], *up_channels)
-        self.up_blocks = nn.ModuleList(
-            UpBlock(
-                widths[i],
-                down_channels[max(-2 - i, -len(down_channels))],
-                channels,
-                layers=layers + 1,
-                attention=up_attention[i],
-                heads=heads,
-                upsample=i < len(up_channels) - 1,
-            )
-            for i, channels in enumerate(up_channels)
-        )
-        self.norm_out = nn.GroupNorm(GROUPS, up_channels[-1], eps=EPS)
-        self.conv_out = nn.Conv2d(up_channels[-1], CHANNELS, 3, padding=1)
-
-    def forward(self, x: torch.Tensor, views: int) -> torch.Tensor:
-        """Map views and rays to raw Gaussians; ``views`` is V."""
-        x = self.conv_in(x)
-        kept = [x]
-        for down in self.down_blocks:
-            x, more = down(x, views)
-            kept += more
-        x = self.mid_block(x, views)
-        for up in self.up_blocks:
-            x = up(x, kept, views)
-        out: torch.Tensor = self.conv_out(nn.functional.silu(self.norm_out(x)))
-        return out
-
-
 class LargeGaussianModel(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """Views and their rays to Gaussians; see `lgm_config` for the presets.
 
@@ -135,6 +75,9 @@ class LargeGaussianModel(ModelMixin, ConfigMixin):  # type: ignore[misc]
         positions: ``absolute`` is LGM's: three channels are a point in [-1, 1]. ``ray`` places
             a Gaussian near its pixel's ray: the first channel moves it along, the other two a
             little beside, so that a fresh network starts with the Gaussians about the head.
+        camera_radius: of the orbit it was trained on, world units.
+        fov_y_deg: vertical field of view of the cameras there. What it makes comes out at the size
+            of our orbit: enlarged so that it fills as much of the view, see `as_trained`.
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
@@ -149,6 +92,8 @@ class LargeGaussianModel(ModelMixin, ConfigMixin):  # type: ignore[misc]
         layers: int = 2,
         heads: int = 16,
         positions: Literal["absolute", "ray"] = "absolute",
+        camera_radius: float = RADIUS,
+        fov_y_deg: float = FOV_Y_DEG,
     ) -> None:
         super().__init__()
         if tuple(up_channels) != tuple(down_channels)[::-1][: len(up_channels)]:
@@ -166,6 +111,7 @@ class LargeGaussianModel(ModelMixin, ConfigMixin):  # type: ignore[misc]
             heads,
         )
         self.conv = nn.Conv2d(CHANNELS, CHANNELS, 1)
+        self._size = half_extent(RADIUS, FOV_Y_DEG) / half_extent(camera_radius, fov_y_deg)
 
     @property
     def splat_px(self) -> int:
@@ -184,14 +130,16 @@ class LargeGaussianModel(ModelMixin, ConfigMixin):  # type: ignore[misc]
             rows, then columns.
         """
         b, v = inputs.shape[:2]
-        raw = self.conv(self.unet(inputs.flatten(0, 1), v)).float()
+        raw = self.unet(inputs.flatten(0, 1), v)
+        with torch.autocast(raw.device.type, enabled=False):
+            raw = self.conv(raw).float()
         positions = self._positions(raw[:, :3], inputs[:, :, 3:].flatten(0, 1).float())
         rest = raw[:, 3:]
         channels = torch.cat(
             [
-                positions,
+                self._size * positions,
                 torch.sigmoid(rest[:, :1]),
-                0.1 * nn.functional.softplus(rest[:, 1:4]),
+                self._size * (0.1 * nn.functional.softplus(rest[:, 1:4])),
                 nn.functional.normalize(rest[:, 4:8], dim=1),
                 0.5 * torch.tanh(rest[:, 8:]) + 0.5,
             ],
@@ -247,7 +195,7 @@ def view_inputs(
     Args:
         model: on any device.
         views: [V, H, W, 3] on white, any size.
-        cameras: their V cameras.
+        cameras: their V cameras; a network from another orbit sees its own, see `as_trained`.
 
     Returns:
         [V, 9, P, P] in the model's precision, on its device.
@@ -258,12 +206,17 @@ def view_inputs(
         images = nn.functional.interpolate(
             images, size=(size_px, size_px), mode="bilinear", antialias=True, align_corners=False
         )
-    inputs = network_inputs(images, plucker_rays(cameras, size_px))
+    known = as_trained(cameras, model.config.camera_radius, model.config.fov_y_deg)
+    inputs = network_inputs(images, plucker_rays(known, size_px))
     return inputs.to(model.device, model.dtype)
 
 
 def reconstruct(
-    model: LargeGaussianModel, views: npt.NDArray[np.uint8], cameras: Cameras
+    model: LargeGaussianModel,
+    views: npt.NDArray[np.uint8],
+    cameras: Cameras,
+    *,
+    bf16: bool = False,
 ) -> Gaussians:
     """Gaussians from the views of one head.
 
@@ -271,10 +224,13 @@ def reconstruct(
         model: on any device, in evaluation mode.
         views: [V, H, W, 3] on white, any size.
         cameras: their V cameras.
+        bf16: autocast to bfloat16, all but the last two layers and what follows, so that positions
+            are float32. `pipeline.devices.bf16_is_fast` says where that pays.
 
     Returns:
-        V * S * S Gaussians, without gradients, on the model's device.
+        V * S * S Gaussians, float32, without gradients, on the model's device.
     """
-    with torch.no_grad():
-        rows = model(view_inputs(model, views, cameras)[None])
+    inputs = view_inputs(model, views, cameras)
+    with torch.no_grad(), torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
+        rows = model(inputs[None])
     return Gaussians.from_tensor(rows[0])

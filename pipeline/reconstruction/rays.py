@@ -2,14 +2,14 @@
 
 Rays are in the canonical frame of `pipeline.cameras`. A ray in the world does not depend on how
 camera axes are named, so nothing here converts between OpenCV and OpenGL. LGM's published weights
-expect the world turned so that the first camera stands on +z; our own networks do not, and are
-given the canonical frame as it is.
+expect the world turned so that the first camera stands on +z. On an orbit at elevation 0 that
+starts in front of the face this is the canonical frame, and every network is given that one.
 """
 
 import numpy as np
 import torch
 
-from pipeline.cameras import Cameras
+from pipeline.cameras import FOV_Y_DEG, RADIUS, Cameras
 
 
 def plucker_rays(cameras: Cameras, size_px: int) -> torch.Tensor:
@@ -32,6 +32,37 @@ def plucker_rays(cameras: Cameras, size_px: int) -> torch.Tensor:
     moments = np.cross(np.broadcast_to(origins, directions.shape), directions)
     rays = np.concatenate([moments, directions], -1).astype(np.float32)
     return torch.from_numpy(rays).permute(0, 3, 1, 2).contiguous()
+
+
+def half_extent(radius: float, fov_y_deg: float) -> float:
+    """What a camera sees above and below the head's centre from ``radius``, world units."""
+    return float(radius * np.tan(np.radians(fov_y_deg) / 2))
+
+
+def as_trained(cameras: Cameras, radius: float, fov_y_deg: float) -> Cameras:
+    """Exchange our cameras for those of the orbit that a network was trained on.
+
+    Each camera stays on its side of the head: what stood at `RADIUS` stands at ``radius``, what
+    saw `FOV_Y_DEG` sees ``fov_y_deg``, other distances and fields of view change in proportion.
+    A point that the network's camera sees and that is enlarged by the ratio of the two orbits'
+    `half_extent` is seen by ours at the same pixel: exactly if it lies in the plane across the view
+    through the head's centre, less so before and behind, where the perspectives differ.
+
+    Args:
+        cameras: of our world.
+        radius: of the network's orbit, world units.
+        fov_y_deg: of its cameras, degrees.
+
+    Returns:
+        The network's cameras; on our own orbit ``cameras`` itself.
+    """
+    if (radius, fov_y_deg) == (RADIUS, FOV_Y_DEG):
+        return cameras
+    poses = cameras.cam_to_world.copy()
+    poses[:, :3, 3] *= radius / RADIUS
+    wider = half_extent(1, fov_y_deg) / half_extent(1, FOV_Y_DEG)
+    half_slope = wider * half_extent(1, cameras.fov_y_deg)
+    return Cameras(poses, float(np.degrees(2 * np.arctan(half_slope))))
 
 
 def nearest_to_origin(rays: torch.Tensor) -> torch.Tensor:
