@@ -58,6 +58,12 @@ VERBS: dict[str, Verb] = {
         "jobs.evaluate", "EvaluateOptions", "evaluate", "how good a model is on held-out heads"
     ),
     "render": Verb("jobs.render", "RenderOptions", "render", "pictures of an avatar"),
+    "models import": Verb(
+        "jobs.model_import",
+        "ImportOptions",
+        "import_weights",
+        "published weights into a model folder",
+    ),
     "models info": Verb("jobs.models", "InfoOptions", "info", "what a model folder holds"),
     "doctor": Verb("jobs.doctor", "DoctorOptions", "doctor", "what this machine can run"),
 }

@@ -59,7 +59,7 @@ def model_hash(folder: Path) -> str:
     for path in sorted(folder.rglob("*")):
         inner = path.relative_to(folder)
         if path.suffix in _HASHED and inner.parts[0] not in NOT_HASHED:
-            digest.update(f"{inner.as_posix()}\0{_file_sha256(path)}\n".encode())
+            digest.update(f"{inner.as_posix()}\0{file_sha256(path)}\n".encode())
     return digest.hexdigest()[:16]
 
 
@@ -79,6 +79,7 @@ def components(folder: Path) -> list[Component]:
     return found
 
 
-def _file_sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file's bytes, 64 hex digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -80,7 +80,7 @@ def test_no_verb_and_unknown_verbs(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["frobnicate"]) == 2
     assert "see headsplat --help" in capsys.readouterr().err
     assert main(["models"]) == 2
-    assert "did you mean models info?" in capsys.readouterr().err
+    assert "did you mean models import or models info?" in capsys.readouterr().err
 
 
 def test_the_command_is_installed_under_its_name() -> None:

@@ -3,10 +3,13 @@
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
+from small_lgm import large_lgm, on_meta, small_lgm
 
 from pipeline.cameras import orbit
+from pipeline.ply import read_ply, write_ply
 from pipeline.reconstruction.lgm import (
     LargeGaussianModel,
     Preset,
@@ -14,26 +17,8 @@ from pipeline.reconstruction.lgm import (
     network_inputs,
     reconstruct,
 )
-from pipeline.reconstruction.rays import plucker_rays
-
-
-def _on_meta(preset: Preset) -> LargeGaussianModel:
-    with torch.device("meta"):
-        return LargeGaussianModel(**lgm_config(preset))
-
-
-def _small(**changes: object) -> LargeGaussianModel:
-    torch.manual_seed(0)
-    config = {
-        "input_px": 16,
-        "down_channels": (32, 64),
-        "down_attention": (False, True),
-        "up_channels": (64,),
-        "up_attention": (True,),
-        "layers": 1,
-        "heads": 4,
-    }
-    return LargeGaussianModel(**{**config, **changes}).eval()
+from pipeline.reconstruction.rays import as_trained, plucker_rays
+from pipeline.rendering import render_u8
 
 
 @pytest.mark.parametrize(
@@ -41,19 +26,19 @@ def _small(**changes: object) -> LargeGaussianModel:
     [("tiny", 59.743, 16384), ("small", 412.958, 16384), ("big", 415.043, 65536)],
 )
 def test_presets_have_the_published_sizes(preset: Preset, millions: float, gaussians: int) -> None:
-    model = _on_meta(preset)
+    model = on_meta(lgm_config(preset))
     assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, abs=1e-3)
     assert 4 * model.splat_px**2 == gaussians
 
 
-def test_embedded_is_small() -> None:
-    model = _on_meta("embedded")
+def test_embedded_issmall_lgm() -> None:
+    model = on_meta(lgm_config("embedded"))
     assert sum(p.numel() for p in model.parameters()) < 6e6
     assert 4 * model.splat_px**2 == 16384
 
 
 def test_big_has_the_names_and_shapes_of_lgms_checkpoint() -> None:
-    state = _on_meta("big").state_dict()
+    state = on_meta(lgm_config("big")).state_dict()
     assert len([name for name in state if name.startswith("unet.")]) == 374
     assert {name for name in state if not name.startswith("unet.")} == {"conv.weight", "conv.bias"}
     inputs = [
@@ -92,7 +77,7 @@ def test_big_has_the_names_and_shapes_of_lgms_checkpoint() -> None:
 
 @pytest.mark.parametrize("views", [1, 2, 5])
 def test_any_number_of_views(views: int) -> None:
-    out = _small()(torch.randn(2, views, 9, 16, 16))
+    out = small_lgm()(torch.randn(2, views, 9, 16, 16))
     assert out.shape == (2, views * 64, 14)
     assert out[..., :3].abs().max() <= 1
     assert 0 < out[..., 3].min() < out[..., 3].max() < 1
@@ -102,7 +87,7 @@ def test_any_number_of_views(views: int) -> None:
 
 
 def test_views_of_a_head_see_each_other_and_heads_do_not() -> None:
-    model = _small()
+    model = small_lgm()
     inputs = torch.randn(2, 3, 9, 16, 16)
     changed = inputs.clone()
     changed[0, 2] += 1
@@ -113,7 +98,7 @@ def test_views_of_a_head_see_each_other_and_heads_do_not() -> None:
 
 def test_order_is_view_then_row_then_column() -> None:
     """A Gaussian of a ``ray`` network lies near the ray of its own pixel."""
-    model = _small(positions="ray")
+    model = small_lgm(positions="ray")
     cameras = orbit(2)
     rays = plucker_rays(cameras, 16)
     with torch.no_grad():
@@ -127,19 +112,85 @@ def test_order_is_view_then_row_then_column() -> None:
 
 def test_widths_that_do_not_fit_are_both_shown() -> None:
     with pytest.raises(ValueError, match=r"up_channels \(32,\) .* \(64, 32\)"):
-        _small(up_channels=(32,))
+        small_lgm(up_channels=(32,))
 
 
 def test_saved_and_loaded_is_the_same_network(tmp_path: Path) -> None:
-    model = _small(positions="ray")
+    model = small_lgm(positions="ray")
     model.save_pretrained(tmp_path)
     again = LargeGaussianModel.from_pretrained(tmp_path).eval()
     inputs = torch.randn(1, 2, 9, 16, 16)
     assert torch.equal(model(inputs), again(inputs))
 
 
+def _views(size_px: int) -> npt.NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (4, size_px, size_px, 3), np.uint8)
+
+
 def test_reconstruct_takes_views_of_any_size() -> None:
-    views = np.random.default_rng(0).integers(0, 255, (4, 40, 40, 3), np.uint8)
-    gaussians = reconstruct(_small(), views, orbit(4))
+    gaussians = reconstruct(small_lgm(), _views(40), orbit(4))
     assert len(gaussians) == 4 * 64
     assert not gaussians.means.requires_grad
+
+
+def test_on_our_orbit_nothing_is_converted() -> None:
+    model = small_lgm(positions="ray")
+    images = torch.from_numpy(_views(16)).permute(0, 3, 1, 2).float() / 255
+    with torch.no_grad():
+        rows = model(network_inputs(images, plucker_rays(orbit(4), 16))[None])
+    assert np.array_equal(reconstruct(model, _views(16), orbit(4)).to_array(), rows[0].numpy())
+
+
+@pytest.mark.parametrize(("radius", "fov_y_deg"), [(1.5, 49.1), (1.5, 10.0), (7.0, 20.0)])
+def test_a_network_sees_its_own_cameras_and_answers_at_our_size(
+    radius: float, fov_y_deg: float
+) -> None:
+    model = small_lgm(camera_radius=radius, fov_y_deg=fov_y_deg)
+    network, size = as_trained(orbit(4), radius, fov_y_deg)
+    images = torch.from_numpy(_views(16)).permute(0, 3, 1, 2).float() / 255
+    with torch.no_grad():
+        rows = model(network_inputs(images, plucker_rays(network, 16))[None])[0]
+    rows[:, :3] *= size
+    rows[:, 4:7] *= size
+    found = reconstruct(model, _views(16), orbit(4)).to_array()
+    assert np.allclose(found, rows, atol=1e-6)
+
+
+@pytest.mark.parametrize(("radius", "fov_y_deg"), [(2.0, 38.0), (1.5, 49.1), (1.5, 10.0)])
+def test_gaussians_of_a_pixel_land_there_whatever_the_network_was_trained_with(
+    radius: float, fov_y_deg: float
+) -> None:
+    """With raw channels of zero a Gaussian is where its ray is nearest to the head's centre."""
+    model = small_lgm(positions="ray", camera_radius=radius, fov_y_deg=fov_y_deg)
+    torch.nn.init.zeros_(model.conv.weight)
+    torch.nn.init.zeros_(model.conv.bias)
+    means = reconstruct(model, _views(16), orbit(4)).means.numpy()
+    pixels = orbit(4).project(means, 8).reshape(4, 4, 8, 8, 2)
+    rows, columns = np.mgrid[:8, :8] + 0.5
+    for view in range(4):
+        own = pixels[view, view]
+        # These points leave the plane through the centre by up to a fifth of the field of view.
+        assert np.abs(own[..., 0] - columns).max() < 0.35
+        assert np.abs(own[..., 1] - rows).max() < 0.35
+        assert np.abs(own[3:5, 3:5, 0] - columns[3:5, 3:5]).max() < 0.01
+
+
+def test_bf16_is_near_float32_and_positions_are_not_rounded_to_it() -> None:
+    model, cameras = small_lgm(camera_radius=1.5, fov_y_deg=49.1), orbit(4)
+    exact = reconstruct(model, _views(16), cameras)
+    rounded = reconstruct(model, _views(16), cameras, bf16=True)
+    assert rounded.means.dtype == rounded.colors.dtype == torch.float32
+    for name in ("means", "scales", "opacities", "colors"):
+        difference = getattr(exact, name) - getattr(rounded, name)
+        assert 0 < difference.abs().max() < 0.02, name
+    on_grid = rounded.opacities == rounded.opacities.bfloat16().float()
+    assert on_grid.float().mean() < 0.1
+
+
+def test_big_goes_from_views_to_a_picture() -> None:
+    model = large_lgm(lgm_config("big") | {"input_px": 32})
+    gaussians = read_ply(write_ply(reconstruct(model, _views(32), orbit(4))))
+    assert len(gaussians) == 4 * 16 * 16
+    picture = render_u8(gaussians, orbit(1), 64)
+    assert picture.shape == (1, 64, 64, 3)
+    assert picture.min() < 250

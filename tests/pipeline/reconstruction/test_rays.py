@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.cameras import look_at_origin
-from pipeline.reconstruction.rays import nearest_to_origin, plucker_rays
+from pipeline.cameras import FOV_Y_DEG, RADIUS, look_at_origin
+from pipeline.reconstruction.rays import as_trained, nearest_to_origin, plucker_rays
 
 
 @settings(max_examples=25, deadline=None)
@@ -40,3 +40,40 @@ def test_nearest_point_to_the_origin() -> None:
     assert (nearest * direction).sum(1).abs().max() < 1e-5
     assert torch.allclose(torch.linalg.cross(nearest, direction, dim=1), rays[:, :3], atol=1e-5)
     assert nearest[:, :, 4, 4].abs().max() < 1e-5
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.floats(-180, 180),
+    st.floats(-60, 60),
+    st.floats(0.5, 10),
+    st.floats(5, 120),
+    st.floats(-0.6, 0.6),
+    st.floats(-0.6, 0.6),
+)
+def test_points_across_the_view_keep_their_pixel_under_a_networks_cameras(
+    azimuth_deg: float, elevation_deg: float, radius: float, fov_y_deg: float, u: float, v: float
+) -> None:
+    ours = look_at_origin(azimuth_deg, elevation_deg)
+    network, size = as_trained(ours, radius, fov_y_deg)
+    pose = ours.cam_to_world[0]
+    point = (u * pose[:3, 0] + v * pose[:3, 1])[None]
+    assert np.allclose(ours.project(point, 64), network.project(point / size, 64), atol=2e-3)
+    wanted = look_at_origin(azimuth_deg, elevation_deg, radius, fov_y_deg=fov_y_deg)
+    assert np.allclose(network.cam_to_world, wanted.cam_to_world, atol=1e-5)
+    assert np.isclose(network.fov_y_deg, fov_y_deg)
+
+
+def test_our_own_orbit_is_not_touched() -> None:
+    cameras = look_at_origin([0.0, 90.0], 20.0, radius=[1.7, 2.0])
+    network, size = as_trained(cameras, RADIUS, FOV_Y_DEG)
+    assert network is cameras
+    assert size == 1
+
+
+def test_nearer_and_wider_cameras_stay_so_in_proportion() -> None:
+    cameras = look_at_origin([0.0, 90.0], 0.0, radius=[1.0, 2.0], fov_y_deg=60.0)
+    network, size = as_trained(cameras, 1.5, FOV_Y_DEG)
+    assert np.allclose(np.linalg.norm(network.cam_to_world[:, :3, 3], axis=1), [0.75, 1.5])
+    assert np.isclose(network.fov_y_deg, 60)
+    assert np.isclose(size, 2 / 1.5)
