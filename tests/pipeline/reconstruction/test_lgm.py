@@ -17,7 +17,7 @@ from pipeline.reconstruction.lgm import (
     network_inputs,
     reconstruct,
 )
-from pipeline.reconstruction.rays import as_trained, plucker_rays
+from pipeline.reconstruction.rays import as_trained, half_extent, plucker_rays
 from pipeline.rendering import render_u8
 
 
@@ -145,13 +145,14 @@ def test_on_our_orbit_nothing_is_converted() -> None:
 def test_a_network_sees_its_own_cameras_and_answers_at_our_size(
     radius: float, fov_y_deg: float
 ) -> None:
-    model = small_lgm(camera_radius=radius, fov_y_deg=fov_y_deg)
-    network, size = as_trained(orbit(4), radius, fov_y_deg)
+    network = as_trained(orbit(4), radius, fov_y_deg)
+    size = half_extent(2.0, 38.0) / half_extent(radius, fov_y_deg)
     images = torch.from_numpy(_views(16)).permute(0, 3, 1, 2).float() / 255
     with torch.no_grad():
-        rows = model(network_inputs(images, plucker_rays(network, 16))[None])[0]
+        rows = small_lgm()(network_inputs(images, plucker_rays(network, 16))[None])[0]
     rows[:, :3] *= size
     rows[:, 4:7] *= size
+    model = small_lgm(camera_radius=radius, fov_y_deg=fov_y_deg)
     found = reconstruct(model, _views(16), orbit(4)).to_array()
     assert np.allclose(found, rows, atol=1e-6)
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.cameras import FOV_Y_DEG, RADIUS, look_at_origin
-from pipeline.reconstruction.rays import as_trained, nearest_to_origin, plucker_rays
+from pipeline.reconstruction.rays import as_trained, half_extent, nearest_to_origin, plucker_rays
 
 
 @settings(max_examples=25, deadline=None)
@@ -55,7 +55,8 @@ def test_points_across_the_view_keep_their_pixel_under_a_networks_cameras(
     azimuth_deg: float, elevation_deg: float, radius: float, fov_y_deg: float, u: float, v: float
 ) -> None:
     ours = look_at_origin(azimuth_deg, elevation_deg)
-    network, size = as_trained(ours, radius, fov_y_deg)
+    network = as_trained(ours, radius, fov_y_deg)
+    size = half_extent(RADIUS, FOV_Y_DEG) / half_extent(radius, fov_y_deg)
     pose = ours.cam_to_world[0]
     point = (u * pose[:3, 0] + v * pose[:3, 1])[None]
     assert np.allclose(ours.project(point, 64), network.project(point / size, 64), atol=2e-3)
@@ -66,14 +67,11 @@ def test_points_across_the_view_keep_their_pixel_under_a_networks_cameras(
 
 def test_our_own_orbit_is_not_touched() -> None:
     cameras = look_at_origin([0.0, 90.0], 20.0, radius=[1.7, 2.0])
-    network, size = as_trained(cameras, RADIUS, FOV_Y_DEG)
-    assert network is cameras
-    assert size == 1
+    assert as_trained(cameras, RADIUS, FOV_Y_DEG) is cameras
 
 
 def test_nearer_and_wider_cameras_stay_so_in_proportion() -> None:
     cameras = look_at_origin([0.0, 90.0], 0.0, radius=[1.0, 2.0], fov_y_deg=60.0)
-    network, size = as_trained(cameras, 1.5, FOV_Y_DEG)
+    network = as_trained(cameras, 1.5, FOV_Y_DEG)
     assert np.allclose(np.linalg.norm(network.cam_to_world[:, :3, 3], axis=1), [0.75, 1.5])
     assert np.isclose(network.fov_y_deg, 60)
-    assert np.isclose(size, 2 / 1.5)
