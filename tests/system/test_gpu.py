@@ -10,6 +10,7 @@ from pipeline.model_folder import EMBEDDED
 from pipeline.rasterizer.cuda import kernels_built
 from pipeline.reconstruction.evidence import Evidence
 from pipeline.reconstruction.fit_options import FitOptions
+from pipeline.reconstruction.lgm import LargeGaussianModel, lgm_config, reconstruct
 from pipeline.reconstruction.optimise import optimise_gaussians
 from pipeline.rendering import render_u8
 from pipeline.stage import Row, run_stage
@@ -47,6 +48,18 @@ def test_the_diffusion_stages_make_the_views_that_they_make_on_a_cpu() -> None:
             rows = run_stage(stage, rows)
         made[device] = rows[0]["views"].astype(int)
     assert np.abs(made["cuda"] - made["cpu"]).mean() < 2
+
+
+def test_the_gaussian_network_in_bf16_is_near_float32_on_a_cpu() -> None:
+    torch.manual_seed(0)
+    model: LargeGaussianModel = LargeGaussianModel(**lgm_config("embedded")).eval()
+    views = np.random.default_rng(0).integers(0, 256, (4, 128, 128, 3), np.uint8)
+    here = reconstruct(model, views, orbit(4))
+    there = reconstruct(model.to("cuda"), views, orbit(4), bf16=True)
+    assert there.means.dtype == torch.float32
+    for name in ("means", "scales", "opacities", "colors"):
+        difference = getattr(here, name) - getattr(there, name).cpu()
+        assert 0 < difference.abs().max() < 0.05, name
 
 
 @pytest.mark.skipif(not kernels_built(), reason="gsplat's kernels are not built")

@@ -177,14 +177,14 @@ def test_gaussians_of_a_pixel_land_there_whatever_the_network_was_trained_with(
 
 
 def test_bf16_is_near_float32_and_positions_are_not_rounded_to_it() -> None:
-    model, cameras = small_lgm(camera_radius=1.5, fov_y_deg=49.1), orbit(4)
+    model, cameras = small_lgm(), orbit(4)
     exact = reconstruct(model, _views(16), cameras)
     rounded = reconstruct(model, _views(16), cameras, bf16=True)
     assert rounded.means.dtype == rounded.colors.dtype == torch.float32
     for name in ("means", "scales", "opacities", "colors"):
         difference = getattr(exact, name) - getattr(rounded, name)
-        assert 0 < difference.abs().max() < 0.02, name
-    on_grid = rounded.opacities == rounded.opacities.bfloat16().float()
+        assert 0 < difference.abs().max() < 0.03, name
+    on_grid = rounded.means == rounded.means.bfloat16().float()
     assert on_grid.float().mean() < 0.1
 
 
