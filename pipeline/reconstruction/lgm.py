@@ -123,7 +123,8 @@ class LargeGaussianModel(ModelMixin, ConfigMixin):  # type: ignore[misc]
         """Predict Gaussians.
 
         Args:
-            inputs: [B, V, 9, H, W] from `network_inputs`; any number of views.
+            inputs: [B, V, 9, H, W] from `network_inputs`, with the rays of its own orbit as
+                `view_inputs` makes them; any number of views.
 
         Returns:
             [B, V * S * S, 14] float32 in the order of `pipeline.gaussians.CHANNELS`: views, then
