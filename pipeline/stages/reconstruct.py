@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pipeline.cameras import Cameras, look_at_origin
+import numpy as np
+
+from pipeline.cameras import Cameras, azimuth_distance_deg, look_at_origin
 from pipeline.errors import ModelNotFound
 from pipeline.model_config import ModelConfig
 from pipeline.stage import Context, Resources, Row, Stage
@@ -98,7 +100,10 @@ class Reconstruct(Stage):
 
         if self.network is None:
             return gaussians_from_views(row["views"], self._cameras, seed=row["seed"])
-        return reconstruct(self.network, row["views"][self._seen], self._cameras[self._seen])
+        views, cameras = row["views"][self._seen], self._cameras[self._seen]
+        # on CPUs float32, so that the same photo gives the same bytes on all of them
+        bf16 = self.network.device.type == "cuda"
+        return reconstruct(self.network, views, cameras, bf16=bf16)
 
     def _fit(self, rows: Sequence[Row], starts: "Sequence[Gaussians]") -> "list[Optimised]":
         """Side by side on a GPU, which one head does not fill; one by one on a CPU."""
@@ -155,6 +160,7 @@ class Reconstruct(Stage):
 
     @property
     def _seen(self) -> list[int]:
-        """The views that the network sees: the first, and those a quarter turn apart."""
-        count = len(self.model_config.azimuths)
-        return list(range(0, count, count // INPUT_VIEWS))
+        """The views that the network sees: those nearest to quarter turns from the front."""
+        quarters_deg = np.arange(INPUT_VIEWS) * 360 / INPUT_VIEWS
+        apart_deg = azimuth_distance_deg(self.model_config.azimuths[None], quarters_deg[:, None])
+        return [int(view) for view in apart_deg.argmin(1)]
