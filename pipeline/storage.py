@@ -192,15 +192,15 @@ def _fresh_folder(parent: Path, name: str) -> Path:
 
 def _rename(folder: Path, target: Path, last: str, replace: bool) -> None:
     folder.chmod(0o755)  # mkdtemp makes it private
+    aside = folder.with_name(f"{folder.name}-before")
     if target.exists() and (replace or not (target / last).exists()):
-        aside = folder.with_name(f"{folder.name}-before")
-        target.rename(aside)  # at once, while deleting would take its files one by one
-        shutil.rmtree(aside)
+        target.rename(aside)  # deleting takes longer, and until the next line nothing is there
     try:
         folder.rename(target)
     except OSError:
         if not (target / last).exists():
             raise
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _put(folder: Path, target: Location, last: str, replace: bool) -> None:
