@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -11,16 +11,13 @@ from typing import Any
 
 from jobs import gallery, manifest
 from jobs.outcomes import CRASHED, NOT_REACHED, exit_code, settle, totals
-from jobs.progress import Progress
+from jobs.passes import Execute, run_passes
 from jobs.sources import list_sources
 from pipeline.errors import ProcessingError
 from pipeline.graph import GraphOptions, build_graph, build_recipe, describe
 from pipeline.recipe import Recipe
 from pipeline.stage import Row, Stage
 from pipeline.storage import Location, check_writable, locate, remove_stale
-
-Execute = Callable[[Sequence[Stage], list[Row], Progress], Iterator[Row]]
-"""Runs the stages over the rows and yields finished rows, reporting steps if it can."""
 
 _VERSIONED = ("headsplat", "torch", "diffusers", "ray", "numpy", "pillow", "onnxruntime", "numba")
 
@@ -61,7 +58,7 @@ def run_batch(batch: Batch, execute: Execute) -> int:
     check_writable(root)
     manifest.read_manifest(root)  # a damaged one is better known now than after the work
     remove_stale(root)
-    rows, stopped = _run(stages, sources, execute)
+    rows, stopped = _run(stages, sources, execute, recipe.options.get("tries", 1))
     remove_stale(root)
     seconds = time.monotonic() - started
     _write(root, rows, _record(batch, recipe, stages, rows, seconds), recipe.model_hash)
@@ -72,18 +69,16 @@ def run_batch(batch: Batch, execute: Execute) -> int:
 
 
 def _run(
-    stages: Sequence[Stage], sources: list[str], execute: Execute
+    stages: Sequence[Stage], sources: list[str], execute: Execute, tries: int
 ) -> tuple[list[Row], ProcessingError | KeyboardInterrupt | None]:
     """Settled rows, and what stopped the run before all were reached."""
     finished: list[Row] = []
     stopped = None
-    with Progress(len(sources)) as progress:
-        try:
-            for row in execute(stages, [{"source": source} for source in sources], progress):
-                finished.append(row)
-                progress.add(row)
-        except (ProcessingError, KeyboardInterrupt) as error:
-            stopped = error
+    try:
+        for row in run_passes(stages, sources, execute, tries):
+            finished.append(row)
+    except (ProcessingError, KeyboardInterrupt) as error:
+        stopped = error
     return settle(finished, sources, NOT_REACHED if stopped else CRASHED), stopped
 
 
@@ -134,6 +129,8 @@ def _print_summary(root: Location, rows: list[Row], seconds: float, as_json: boo
     lines = [("made", made, "")]
     lines += [("made before", count["resumed"], "")] if count["resumed"] else []
     lines += [("duplicates", count["duplicates"], "")] if count["duplicates"] else []
+    if count["retried"] or count["below_threshold"]:
+        lines += [("retried", count["retried"], f"{count['below_threshold']} below the threshold")]
     lines += [(name, count[name], _reasons(rows, name)) for name in ("rejected", "failed")]
     print("\n".join(f"  {name:<12}{number:>8}  {why}".rstrip() for name, number, why in lines))
     print(f"  {'time':<12}{seconds:>7.1f}s")

@@ -71,7 +71,9 @@ def _card(row: Row) -> str:
     facts = [f"{row['seconds']:.1f} s"] if row.get("seconds") else []
     facts += [f"{key} {value:.3g}" for key, value in sorted((row.get("scores") or {}).items())]
     text = html.escape(", ".join(facts))
-    return f"<article><h2>{name}</h2>{pictures}<p>{links} {text}</p></article>"
+    badge = f" <mark>below the threshold, best of {row['tries']}</mark>"
+    heading = name + badge if row.get("below_threshold") else name
+    return f"<article><h2>{heading}</h2>{pictures}<p>{links} {text}</p></article>"
 
 
 def _failure(row: Row) -> tuple[str, str, str]:

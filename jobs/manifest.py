@@ -37,6 +37,9 @@ SCHEMA = pa.schema(
         ("seconds", pa.float64()),
         ("timings_s", pa.map_(pa.string(), pa.float64())),
         ("scores", pa.map_(pa.string(), pa.float64())),
+        ("face_found", pa.bool_()),
+        ("below_threshold", pa.bool_()),
+        ("tries", pa.int32()),
     ]
 )
 """One row an outcome; ``seconds`` is the sum of ``timings_s``, which is by stage."""

@@ -41,7 +41,8 @@ def incomplete(rows: Iterable[Row], sources: Sequence[str]) -> list[str]:
 
 def totals(rows: Iterable[Row]) -> dict[str, int]:
     """How many rows are ``ok``, ``rejected`` and ``failed``; how many of the ok ones were not made
-    in this run because they are ``resumed`` or ``duplicates``.
+    in this run because they are ``resumed`` or ``duplicates``; how many were ``retried`` in it, and
+    how many stayed ``below_threshold``.
     """
     rows = list(rows)
     count = Counter(row["outcome"] for row in rows)
@@ -51,6 +52,8 @@ def totals(rows: Iterable[Row]) -> dict[str, int]:
         "failed": count["failed"],
         "resumed": sum(bool(row.get("resumed")) for row in rows),
         "duplicates": sum(row.get("duplicate_of") is not None for row in rows),
+        "retried": sum((row.get("tries") or 1) > 1 and not row.get("resumed") for row in rows),
+        "below_threshold": sum(bool(row.get("below_threshold")) for row in rows),
     }
 
 

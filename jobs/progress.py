@@ -112,4 +112,7 @@ def _told(row: Row) -> str:
         return f"{name}: same as {row['duplicate_of'].rsplit('/', 1)[-1]}"
     if row.get("resumed"):
         return f"{name}: made before"
-    return f"{name}: ok, {sum(row.get('timings_s', {}).values()):.1f} s"
+    told = f"{name}: ok, {sum(row.get('timings_s', {}).values()):.1f} s"
+    return (
+        f"{told}, below the threshold, try {row['tries']}" if row.get("below_threshold") else told
+    )

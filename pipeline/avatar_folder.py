@@ -12,6 +12,8 @@ RECORD = "avatar.json"
 PORTRAIT = "portrait.png"
 VIEWS = "views.webp"
 TURNTABLE = "turntable.webp"
+VERDICT = ("scores", "face_found", "below_threshold", "tries")
+"""The columns in which the avatar is judged; they are in its record too."""
 FILES = (GAUSSIANS, RECORD, PORTRAIT, VIEWS, TURNTABLE)
 
 
@@ -26,7 +28,11 @@ def read_record(root: Location, avatar_id: str) -> dict[str, Any] | None:
 
 def finished_row(row: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
     """``row`` with the outcome and the facts that an earlier run recorded."""
-    facts = ("id", "scores", "timings_s", "yaw_deg", "elevation_deg", "face_index", "face_count",
-             "gaussian_count")  # fmt: skip
-    known = {name: record[name] for name in facts if name in record}
-    return {**row, **known, "outcome": "ok", "resumed": True}
+    return {**row, **recorded_facts(record), "outcome": "ok", "resumed": True}
+
+
+def recorded_facts(record: dict[str, Any]) -> dict[str, Any]:
+    """The columns of an avatar's row that its record holds; older records lack some."""
+    facts = ("id", "seed", "timings_s", "yaw_deg", "elevation_deg", "face_index",
+             "face_count", "gaussian_count", *VERDICT)  # fmt: skip
+    return {name: record[name] for name in facts if name in record}

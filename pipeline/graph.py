@@ -11,6 +11,7 @@ from pipeline.errors import GraphError, ModelNotFound, UsageError
 from pipeline.model_folder import components, model_hash, resolve_model
 from pipeline.recipe import Recipe
 from pipeline.stage import Row, Stage
+from pipeline.tries import MOST_TRIES, TRIES
 
 GIVEN = ("source",)
 """The columns that an executor provides for the first stage."""
@@ -20,6 +21,7 @@ _WEIGHTS_OF = {
     "LowRes": ("vae", "lowres"),
     "HighRes": ("vae", "highres"),
     "Reconstruct": ("reconstructor",),
+    "Judge": ("face",),
 }
 _OPTIONAL_PARTS = {"reconstructor"}
 _PROCESS_GB = 1.0
@@ -31,8 +33,12 @@ _RANGES = {
     "fit_steps": (0, 10_000),
     "turntable_frames": (1, 360),
     "threads": (1, 256),
-    "seed": (0, 2**63 - 1),
+    "seed": (0, 2**63 - MOST_TRIES),
+    "min_identity": (-1, 1),
+    "tries": (2, MOST_TRIES),
 }
+_RETRYING = ("min_identity", "tries")
+"""They are part of a recipe only if they are set, so that without them ids are as they were."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +58,10 @@ class GraphOptions:
             500 for the network.
         turntable_frames: frames of the turning preview, 1 to 360.
         threads: CPU threads of each network; another number gives another avatar in the last bit.
+        min_identity: least cosine, -1 to 1, between the faces of the avatar and the portrait; an
+            avatar below is made again with the next seed, and the best one stays. See
+            docs/formats.md for what avatars reach.
+        tries: how often, at most, an avatar below min_identity is made; 3 if not given.
     """
 
     model: Path | None = None
@@ -64,6 +74,8 @@ class GraphOptions:
     fit_steps: int | None = None
     turntable_frames: int = 32
     threads: int = 1
+    min_identity: float | None = None
+    tries: int | None = None
 
 
 def build_recipe(options: GraphOptions) -> Recipe:
@@ -79,9 +91,10 @@ def build_recipe(options: GraphOptions) -> Recipe:
         if value is not None and not least <= value <= most:
             flag = name.replace("_", "-")
             raise UsageError(f"{flag} is {value}; it must be {least} to {most}")
-        if name != "seed":
+        if name not in ("seed", *_RETRYING):
             chosen[name] = value
     chosen["fit"] = options.fit
+    chosen |= retry_options(options)
     if options.face_pack is not None:
         chosen["face_pack"] = model_hash(resolve_model(options.face_pack))
     return Recipe(
@@ -90,6 +103,22 @@ def build_recipe(options: GraphOptions) -> Recipe:
         faces=options.faces,
         options=chosen,
     )
+
+
+def retry_options(options: GraphOptions) -> dict[str, Any]:
+    """``min_identity`` and ``tries`` if avatars may be made again, else nothing.
+
+    Raises:
+        UsageError: there are tries and no threshold.
+    """
+    if options.min_identity is not None:
+        return {"min_identity": options.min_identity, "tries": options.tries or TRIES}
+    if options.tries is not None:
+        raise UsageError(
+            f"tries is {options.tries} but min-identity is not given; give the cosine below which "
+            "an avatar is to be made again"
+        )
+    return {}
 
 
 def build_graph(options: GraphOptions, destination: str, recipe: Recipe) -> list[Stage]:
@@ -107,6 +136,7 @@ def build_graph(options: GraphOptions, destination: str, recipe: Recipe) -> list
     from pipeline.model_config import ModelConfig
     from pipeline.stages.diffusion import DiffusionConfig, HighRes, LowRes
     from pipeline.stages.export import Export, ExportConfig
+    from pipeline.stages.judge import Judge, JudgeConfig
     from pipeline.stages.load import Load, LoadConfig
     from pipeline.stages.prepare import Prepare, PrepareConfig
     from pipeline.stages.reconstruct import Reconstruct, ReconstructConfig
@@ -130,6 +160,14 @@ def build_graph(options: GraphOptions, destination: str, recipe: Recipe) -> list
         LowRes(DiffusionConfig(model=model, steps=options.lowres_steps)),
         HighRes(DiffusionConfig(model=model, steps=options.highres_steps)),
         Reconstruct(ReconstructConfig(model=model, fit=options.fit, steps=options.fit_steps)),
+        Judge(
+            JudgeConfig(
+                model=model,
+                face_pack=options.face_pack,
+                min_identity=options.min_identity,
+                threads=options.threads,
+            )
+        ),
         Export(
             ExportConfig(
                 destination=destination,

@@ -145,25 +145,27 @@ def check_writable(root: Location) -> None:
 
 
 @contextmanager
-def publishing(root: Location, name: str, last: str) -> Iterator[Path]:
+def publishing(root: Location, name: str, last: str, *, replace: bool = False) -> Iterator[Path]:
     """Lend an empty folder whose files become ``root/name`` when the block ends without error.
 
     If ``root/name`` is complete already, it is kept: names are content addresses, so both hold
-    the same.
+    the same. What is replaced is gone or incomplete for a moment, never a mixture that looks
+    complete.
 
     Args:
         root: the destination.
         name: the folder to make under it.
         last: the file that marks the folder as complete; it becomes visible last.
+        replace: put the new folder in the place of a complete one.
     """
     parent = Path(root.path, PARTIAL) if root.is_local else Path(tempfile.gettempdir())
     folder = _fresh_folder(parent, name)
     try:
         yield folder
         if root.is_local:
-            _rename(folder, Path(root.path, name), last)
+            _rename(folder, Path(root.path, name), last, replace)
         else:
-            _put(folder, root.child(name), last)
+            _put(folder, root.child(name), last, replace)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -188,18 +190,22 @@ def _fresh_folder(parent: Path, name: str) -> Path:
             return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=parent))
 
 
-def _rename(folder: Path, target: Path, last: str) -> None:
+def _rename(folder: Path, target: Path, last: str, replace: bool) -> None:
     folder.chmod(0o755)  # mkdtemp makes it private
-    if target.exists() and not (target / last).exists():
-        shutil.rmtree(target)
+    aside = folder.with_name(f"{folder.name}-before")
+    if target.exists() and (replace or not (target / last).exists()):
+        target.rename(aside)  # deleting takes longer, and until the next line nothing is there
     try:
         folder.rename(target)
     except OSError:
         if not (target / last).exists():
             raise
+    shutil.rmtree(aside, ignore_errors=True)
 
 
-def _put(folder: Path, target: Location, last: str) -> None:
+def _put(folder: Path, target: Location, last: str, replace: bool) -> None:
+    if replace:
+        target.filesystem.delete_file(target.child(last).path)
     names = sorted(path.name for path in folder.iterdir() if path.name != last)
     for name in (*names, last):
         target.child(name).write((folder / name).read_bytes())

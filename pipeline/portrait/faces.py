@@ -24,6 +24,8 @@ from pipeline.portrait.onnx_sessions import load_errors, session_options
 Image = npt.NDArray[np.uint8]
 Looks = tuple[tuple[int, bool], ...]
 
+FACE_FOLDER = "face"
+"""Subfolder of a model folder with its own face pack."""
 MIN_SCORE = 0.5
 """A photo whose surest face scores less shows none."""
 _SURE_SCORE = 0.3
@@ -181,6 +183,28 @@ class FacePack:
             moved = alignment.apply(from_canvas, ordered)
             faces.append(Face(np.concatenate([centre - half, centre + half]), moved, float(box[4])))
         return faces
+
+
+def face_networks(
+    model: Path, face_pack: Path | None, threads: int
+) -> tuple[FacePack, FacePack | FaceEmbedder]:
+    """What finds the faces, and what tells whose they are.
+
+    A foreign pack only finds them: identities come from the model's own ArcFace network, with
+    which its diffusion stages were trained, and from the pack only if the model brings none.
+
+    Args:
+        model: model folder.
+        face_pack: folder with another detector and ArcFace network; None takes the model's.
+        threads: onnxruntime threads.
+
+    Raises:
+        ModelNotFound: a network is missing or damaged.
+    """
+    own = model / FACE_FOLDER
+    pack = FacePack(face_pack or own, threads)
+    foreign = face_pack is not None and own.is_dir()
+    return pack, FaceEmbedder(own, threads) if foreign else pack
 
 
 def _is_like(face: Face, best: Face) -> bool:

@@ -10,11 +10,21 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from pipeline import __version__
-from pipeline.avatar_folder import GAUSSIANS, PORTRAIT, RECORD, TURNTABLE, VIEWS
+from pipeline.avatar_folder import (
+    GAUSSIANS,
+    PORTRAIT,
+    RECORD,
+    TURNTABLE,
+    VERDICT,
+    VIEWS,
+    read_record,
+    recorded_facts,
+)
 from pipeline.cameras import RADIUS, look_at_origin, orbit_azimuths_deg
 from pipeline.recipe import Recipe
 from pipeline.stage import Context, Resources, Row, Stage
-from pipeline.storage import locate, publishing
+from pipeline.storage import Location, locate, publishing
+from pipeline.tries import is_better
 
 FRAME = (
     "right-handed, y up, head centred at the origin facing +z, the subject's left towards +x;"
@@ -49,6 +59,9 @@ class ExportConfig:
 class Export(Stage):
     """Write ``<destination>/<id>/``, whole or not at all.
 
+    A further try replaces the one that is there if it is better; else that one stays, and the row
+    goes on with its facts.
+
     The same photo, model and seed give the same bytes, except for ``timings_s`` in
     ``avatar.json``.
     """
@@ -78,10 +91,15 @@ class Export(Stage):
         return [self._export(row, context) for row in rows]
 
     def _export(self, row: Row, context: Context) -> Row:
+        root = locate(self.config.destination)
+        earlier = read_record(root, row["id"]) if row.get("tries", 1) > 1 else None
+        if earlier is not None and not is_better(row, earlier):
+            return _keep(root, earlier, row)
         files = self._artefacts(row, context)
         result = {**row, "gaussian_count": len(row["gaussians"])}
         files[RECORD] = _json(self._record(result))
-        with publishing(locate(self.config.destination), row["id"], last=RECORD) as folder:
+        replace = earlier is not None
+        with publishing(root, row["id"], last=RECORD, replace=replace) as folder:
             for name, data in files.items():
                 Path(folder, name).write_bytes(data)
         return result
@@ -105,7 +123,7 @@ class Export(Stage):
         return {**files, TURNTABLE: pictures.animated_webp(frames)}
 
     def _record(self, row: Row) -> dict[str, Any]:
-        facts = {name: row[name] for name in (*_PORTRAIT_FACTS, "scores") if name in row}
+        facts = {name: row[name] for name in (*_PORTRAIT_FACTS, *VERDICT) if name in row}
         return {
             "id": row["id"],
             "source": source_name(row["source"]),
@@ -129,6 +147,13 @@ class Export(Stage):
             "fov_y_deg": cameras.fov_y_deg,
             "cam_to_world": np.round(cameras.cam_to_world.astype(np.float64), 7).tolist(),
         }
+
+
+def _keep(root: Location, earlier: dict[str, Any], row: Row) -> Row:
+    """Record that one more try was made, beside the better one that stays."""
+    record = {**earlier, "tries": row["tries"]}
+    root.child(row["id"], RECORD).write(_json(record))
+    return {**row, **recorded_facts(record)}
 
 
 def source_name(source: str) -> str:

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pipeline.avatar_folder import finished_row, read_record
+from pipeline.avatar_folder import read_record
 from pipeline.errors import UnreadableImage
 from pipeline.portrait.decode import DEFAULT_LIMITS
 from pipeline.recipe import Recipe, face_id
 from pipeline.stage import Context, Resources, Row, Stage
 from pipeline.storage import Location, locate
+from pipeline.tries import resumed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,9 @@ class LoadConfig:
 
 
 class Load(Stage):
-    """Read a photo, name its avatar, and end its row here if that avatar exists.
+    """Read a photo, name its avatar, and end its row here if that avatar is finished.
+
+    One that is below the threshold and has tries left goes on with the seed of the next try.
 
     A row that brings its own ``image`` bytes is not read again. Rows of photos with the same
     content as one that is already being made end with ``duplicate_of``.
@@ -70,17 +73,17 @@ class Load(Stage):
         owner = context.claim(identified["id"], row["source"])
         if owner != row["source"]:
             return [{**identified, "outcome": "ok", "duplicate_of": owner}]
-        return self._finished(identified) or [{**identified, "image": image}]
+        known = self._resumed(identified)
+        return [one if one.get("outcome") else {**one, "image": image} for one in known]
 
-    def _finished(self, row: Row) -> list[Row]:
-        """The rows of the photo's avatars if all of them exist, else none."""
+    def _resumed(self, row: Row) -> list[Row]:
+        """The rows of the photo's avatars if all of them are finished, else one to work on."""
         if self.config.destination is None:
-            return []
+            return [row]
         root = locate(self.config.destination)
         if self.config.recipe.faces == "all":
-            return _finished_faces(row, root)
-        record = read_record(root, row["id"])
-        return [finished_row(row, record)] if record else []
+            return _finished_faces(row, root) or [row]
+        return [resumed(row, read_record(root, row["id"]))]
 
 
 def _finished_faces(row: Row, root: Location) -> list[Row]:
@@ -91,5 +94,5 @@ def _finished_faces(row: Row, root: Location) -> list[Row]:
         if record is None:
             return []
         face_count = record["face_count"]
-        rows.append(finished_row(row, record))
-    return rows
+        rows.append(resumed(row, record))
+    return rows if all(one.get("outcome") for one in rows) else []

@@ -12,7 +12,14 @@ from pipeline.errors import ImageTooSmall, NoFaceFound, UsageError
 from pipeline.portrait import alignment
 from pipeline.portrait.alpha import on_white
 from pipeline.portrait.decode import Photo, decode
-from pipeline.portrait.faces import MIN_SCORE, Face, FaceEmbedder, FacePack, largest
+from pipeline.portrait.faces import (
+    MIN_SCORE,
+    Face,
+    FaceEmbedder,
+    FacePack,
+    face_networks,
+    largest,
+)
 from pipeline.portrait.framing import frame, portrait_transform
 from pipeline.portrait.matting import Matting
 from pipeline.portrait.pose import fit_pose
@@ -20,7 +27,7 @@ from pipeline.stage import Context, Resources, Row, Stage
 
 MIN_FACE_PX = 24.0
 """Side of the smallest face that is taken, in pixels of the original photo."""
-FACE_FOLDER, MATTING_FILE = "face", "matting/matting.onnx"
+MATTING_FILE = "matting/matting.onnx"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,9 +38,7 @@ class PrepareConfig:
         model: model folder with ``face/`` and ``matting/``.
         size_px: side of the portraits.
         faces: ``largest`` takes one face of a photo, ``all`` every one, left to right.
-        face_pack: folder with another detector and ArcFace network; None takes the model's. The
-            identity that the diffusion stages see comes from the model's own ArcFace network, with
-            which they were trained, and from the pack only if the model brings none.
+        face_pack: folder with another detector and ArcFace network, see `face_networks`.
         threads: onnxruntime threads.
     """
 
@@ -82,10 +87,9 @@ class Prepare(Stage):
         Raises:
             ModelNotFound: a network is missing or damaged.
         """
-        own = self.config.model / FACE_FOLDER
-        self._pack = FacePack(self.config.face_pack or own, self.config.threads)
-        foreign = self.config.face_pack is not None and own.is_dir()
-        self._embedder = FaceEmbedder(own, self.config.threads) if foreign else self._pack
+        self._pack, self._embedder = face_networks(
+            self.config.model, self.config.face_pack, self.config.threads
+        )
         self._matting = Matting(self.config.model / MATTING_FILE, self.config.threads)
 
     def process(self, rows: Sequence[Row], context: Context) -> list[Row]:

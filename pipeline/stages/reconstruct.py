@@ -47,7 +47,7 @@ class Reconstruct(Stage):
 
     name: ClassVar[str] = "Reconstruct"
     inputs: ClassVar[tuple[str, ...]] = ("views", "portrait", "yaw_deg", "elevation_deg", "seed")
-    outputs: ClassVar[tuple[str, ...]] = ("gaussians", "scores")
+    outputs: ClassVar[tuple[str, ...]] = ("gaussians",)
     resources = Resources(cpus=1.0, gpus=0.25, memory_gb=2.0)
     batch_size = 4
 
@@ -67,14 +67,14 @@ class Reconstruct(Stage):
         self.fit_device = device if device == "cpu" or kernels_built() else "cpu"
 
     def process(self, rows: Sequence[Row], context: Context) -> list[Row]:
-        """Add ``gaussians`` [N, 14] float32 in LGM's order, and ``scores``."""
+        """Add ``gaussians`` [N, 14] float32 in LGM's order."""
         context.checkpoint(self.name, 0, 2)
         starts = [self._start(row) for row in rows]
         context.checkpoint(self.name, 1, 2)
         if self.config.steps != 0:
             starts = [one.gaussians for one in self._fit(rows, starts)]
         return [
-            {**row, "gaussians": gaussians.to_array(), "scores": self._scores(row, gaussians)}
+            {**row, "gaussians": gaussians.to_array()}
             for row, gaussians in zip(rows, starts, strict=True)
         ]
 
@@ -148,11 +148,6 @@ class Reconstruct(Stage):
             portrait=row["portrait"],
             portrait_camera=look_at_origin(row["yaw_deg"], row["elevation_deg"]),
         )
-
-    def _scores(self, row: Row, gaussians: "Gaussians") -> dict[str, float]:
-        from pipeline.reconstruction.scores import avatar_scores
-
-        return avatar_scores(gaussians, row["views"], self._cameras)
 
     @property
     def _cameras(self) -> Cameras:

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pipeline.avatar_folder import finished_row, read_record
+from pipeline.avatar_folder import read_record
 from pipeline.recipe import face_id
 from pipeline.stage import Context, Resources, Row, Stage
 from pipeline.storage import locate
+from pipeline.tries import resumed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,11 +26,11 @@ class SplitFaces(Stage):
     """Give each face of a photo its own id.
 
     `Load` ends the rows of photos whose faces are all finished; here a photo of which a killed run
-    finished only some loses those.
+    finished only some loses those. The rest have the seed of their next try.
     """
 
     name: ClassVar[str] = "SplitFaces"
-    inputs: ClassVar[tuple[str, ...]] = ("id", "face_index")
+    inputs: ClassVar[tuple[str, ...]] = ("id", "face_index", "seed")
     outputs: ClassVar[tuple[str, ...]] = ("id",)
     resources = Resources(cpus=0.25, memory_gb=0.5)
 
@@ -44,5 +45,4 @@ class SplitFaces(Stage):
         named = {**row, "id": face_id(row["id"], row["face_index"])}
         if self.config.destination is None:
             return named
-        record = read_record(locate(self.config.destination), named["id"])
-        return finished_row(named, record) if record else named
+        return resumed(named, read_record(locate(self.config.destination), named["id"]))

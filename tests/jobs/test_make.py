@@ -52,7 +52,7 @@ def test_good_and_bad_photos_have_one_outcome_each(
     assert [path.name for path in avatars] == [rows["twin.jpg"]["id"]]
     failed = [json.loads(line) for line in (out / "failed.jsonl").read_text().splitlines()]
     assert sorted(Path(row["source"]).name for row in failed) == sorted(expected)
-    assert len(json.loads((out / "run.json").read_text())["stages"]) == 5
+    assert len(json.loads((out / "run.json").read_text())["stages"]) == 6
     shown = capsys.readouterr()
     assert "Traceback" not in shown.out + shown.err
     assert "5  1 image_too_large, 1 image_too_small, 3 unreadable_image" in shown.out

@@ -68,7 +68,8 @@ def test_photos_and_avatars_in_a_bucket(
     command = ["make", f"{bucket}/in", "-o", f"{bucket}/out", "--json"]
     assert main(command) == 1
     first = json.loads(capsys.readouterr().out)
-    assert first["totals"] == {"ok": 2, "rejected": 1, "failed": 0, "resumed": 0, "duplicates": 0}
+    counted = {name: number for name, number in first["totals"].items() if number}
+    assert counted == {"ok": 2, "rejected": 1}
     root = locate(f"{bucket}/out")
     rows = manifest.read_manifest(root)
     names = ("0.png", "1.png", "bad.jpg")

@@ -1,9 +1,9 @@
 """The command line with small stages in place of the networks, for tests of everything else.
 
 Run as a program it is ``headsplat`` itself. Photos are really loaded, decoded and exported; only
-the views and Gaussians are made up from the photo's colours. ``TOY_SLEEP_S`` makes it slower, and
-every avatar that is really made appends a line to the file ``TOY_LOG``. With the seed `FATAL_SEED`
-the process dies.
+the views, Gaussians and likenesses are made up from the photo's colours. ``TOY_SLEEP_S`` makes it
+slower, and every avatar that is really made appends a line to the file ``TOY_LOG``. With the seed
+`FATAL_SEED` the process dies.
 """
 
 import hashlib
@@ -17,12 +17,13 @@ import numpy as np
 
 import jobs.batch
 from jobs.cli import main
-from pipeline.graph import GraphOptions
+from pipeline.graph import GraphOptions, retry_options
 from pipeline.recipe import Recipe
 from pipeline.stage import Context, Resources, Row, Stage
 from pipeline.stages.export import Export, ExportConfig
 from pipeline.stages.load import Load, LoadConfig
 from pipeline.stages.split_faces import SplitFaces, SplitFacesConfig
+from pipeline.tries import judged
 
 FATAL_SEED = 13
 
@@ -81,8 +82,33 @@ class Invent(Stage):
         }
 
 
+class Assess(Stage):
+    """A verdict that depends on the photo, the face and the seed."""
+
+    name = "Assess"
+    inputs = ("portrait", "face_index", "seed", "scores")
+    outputs = ("scores", "below_threshold", "tries")
+    resources = Resources(memory_gb=0.1)
+
+    def __init__(self, min_identity: float | None) -> None:
+        self.min_identity = min_identity
+
+    def process(self, rows: Sequence[Row], context: Context) -> list[Row]:
+        return [self._assess(row) for row in rows]
+
+    def _assess(self, row: Row) -> Row:
+        cosine = likeness(row["portrait"][0, 0, :3], row["face_index"], row["seed"])
+        return judged(row, {**row["scores"], "identity_cosine": cosine}, self.min_identity)
+
+
+def likeness(colour: np.ndarray, face_index: int, seed: int) -> float:
+    """Anything from 0 to 1."""
+    return np.random.default_rng([*colour.tolist(), face_index, seed]).random()
+
+
 def recipe(options: GraphOptions) -> Recipe:
-    return Recipe(model_hash="toy", seed=options.seed, faces=options.faces)
+    chosen = retry_options(options)
+    return Recipe(model_hash="toy", seed=options.seed, faces=options.faces, options=chosen)
 
 
 def graph(options: GraphOptions, destination: str, recipe: Recipe) -> list[Stage]:
@@ -93,6 +119,7 @@ def graph(options: GraphOptions, destination: str, recipe: Recipe) -> list[Stage
         Load(LoadConfig(recipe=recipe, destination=destination)),
         Decode(2 if options.faces == "all" else 1),
         Invent(),
+        Assess(options.min_identity),
         Export(export),
     ]
     if options.faces == "all":

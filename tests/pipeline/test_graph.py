@@ -95,6 +95,20 @@ def test_options_out_of_range_are_refused_before_the_model_is_read() -> None:
         build_recipe(GraphOptions(seed=-1))
 
 
+def test_a_threshold_is_in_the_recipe_only_if_it_is_given() -> None:
+    plain = build_recipe(GraphOptions()).options
+    assert not {"min_identity", "tries"} & set(plain)
+    given = build_recipe(GraphOptions(min_identity=0.5)).options
+    assert given == {**plain, "min_identity": 0.5, "tries": 3}
+    assert build_recipe(GraphOptions(min_identity=0.5, tries=7)).options["tries"] == 7
+    with pytest.raises(UsageError, match="tries is 4 but min-identity is not given"):
+        build_recipe(GraphOptions(tries=4))
+    with pytest.raises(UsageError, match="min-identity is 60; it must be -1 to 1"):
+        build_recipe(GraphOptions(min_identity=60))
+    with pytest.raises(UsageError, match="tries is 1; it must be 2 to 100"):
+        build_recipe(GraphOptions(min_identity=0.5, tries=1))
+
+
 def test_a_model_without_a_part_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
     for part in ("face", "matting", "vae", "lowres"):
         (tmp_path / part).mkdir()
@@ -103,4 +117,4 @@ def test_a_model_without_a_part_is_refused_before_anything_is_loaded(tmp_path: P
     with pytest.raises(ModelNotFound, match="lacks highres; train"):
         build_graph(GraphOptions(model=tmp_path), "out", Recipe(model_hash="m"))
     (tmp_path / "highres").mkdir()
-    assert len(build_graph(GraphOptions(model=tmp_path), "out", Recipe(model_hash="m"))) == 6
+    assert len(build_graph(GraphOptions(model=tmp_path), "out", Recipe(model_hash="m"))) == 7

@@ -67,6 +67,19 @@ def test_a_complete_folder_is_kept_and_an_incomplete_one_replaced(tmp_path: Path
     assert os.listdir(tmp_path / PARTIAL) == []
 
 
+@pytest.mark.parametrize("scheme", ["", "memory://replaced"])
+def test_a_complete_folder_is_replaced_on_request(tmp_path: Path, scheme: str) -> None:
+    root = locate(scheme + str(tmp_path))
+    for content in ("first", "second"):
+        with publishing(root, "abc", last="z.json", replace=content == "second") as folder:
+            (folder / "a").write_text(content)
+            (folder / "z.json").write_text(content)
+    names = [root.child("abc", name) for name in ("a", "z.json")]
+    assert [place.read() for place in names] == [b"second", b"second"]
+    if root.is_local:
+        assert os.listdir(tmp_path / PARTIAL) == []
+
+
 def test_what_killed_runs_left_is_removed_when_it_is_old(tmp_path: Path) -> None:
     for name in ("old", "new"):
         (tmp_path / PARTIAL / name).mkdir(parents=True)

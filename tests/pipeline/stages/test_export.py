@@ -93,6 +93,22 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path, row: Row) -> None:
     assert not (tmp_path / "abc").exists()
 
 
+def test_the_better_try_stays_and_every_try_is_counted(tmp_path: Path, row: Row) -> None:
+    results = []
+    for number, cosine in enumerate((0.3, 0.2, 0.4)):
+        verdict = {"scores": {"identity_cosine": cosine}, "below_threshold": True}
+        tried = {**row, **verdict, "seed": 3 + number, "tries": number + 1}
+        tried["gaussians"] = row["gaussians"][number:]
+        results.append(_export(tmp_path, tried))
+        record = json.loads((tmp_path / "abc" / "avatar.json").read_text())
+        kept = {name: results[-1][name] for name in ("seed", "tries", "scores", "gaussian_count")}
+        assert {name: record[name] for name in kept} == kept
+        folder = {path.name for path in (tmp_path / "abc").iterdir()}
+        assert folder == set(FILES)
+    assert [(result["seed"], result["tries"]) for result in results] == [(3, 1), (3, 2), (5, 3)]
+    assert [result["gaussian_count"] for result in results] == [300, 300, 298]
+
+
 @pytest.mark.parametrize(
     ("source", "name"),
     [

@@ -91,6 +91,38 @@ def test_a_finished_avatar_is_not_made_again(tmp_path: Path) -> None:
     assert (again["outcome"], again["resumed"], again["scores"]) == ("ok", True, {"x": 1.0})
 
 
+def test_an_avatar_below_the_threshold_goes_on_with_its_next_try(tmp_path: Path) -> None:
+    photo, out = _photo(tmp_path, "a.jpg", b"one"), tmp_path / "out"
+    recipe = Recipe(model_hash="m", seed=5, options={"min_identity": 0.5, "tries": 3})
+    (row,) = _load([photo], out, recipe)
+    facts = {"options": dict(recipe.options), "below_threshold": True, "seed": 5}
+    _finish(out, row["id"], **facts, tries=2)
+    (again,) = _load([photo], out, recipe)
+    assert (again["image"], again["seed"], again["tries"]) == (b"one", 7, 2)
+    assert (again["id"], again.get("outcome")) == (row["id"], None)
+    (out / row["id"] / "avatar.json").write_text(json.dumps({**facts, "tries": 3}))
+    (done,) = _load([photo], out, recipe)
+    assert (done["outcome"], done["seed"], done["tries"]) == ("ok", 5, 3)
+    assert done["below_threshold"] is True
+    assert "image" not in done
+
+
+def test_a_face_below_the_threshold_is_tried_again_and_the_others_are_not(tmp_path: Path) -> None:
+    photo, out = _photo(tmp_path, "a.jpg", b"one"), tmp_path / "out"
+    options = {"min_identity": 0.5, "tries": 2}
+    recipe = Recipe(model_hash="m", seed=5, faces="all", options=options)
+    (row,) = _load([photo], out, recipe)
+    for face in range(2):
+        facts = {"face_index": face, "face_count": 2, "tries": 1, "below_threshold": face == 1}
+        _finish(out, f"{row['id']}-{face}", seed=5, options=options, **facts)
+    (partly,) = _load([photo], out, recipe)
+    assert partly["image"] == b"one"
+    faces = [{**partly, "face_index": i, "face_count": 2} for i in range(2)]
+    split = run_stage(SplitFaces(SplitFacesConfig(destination=str(out))), faces)
+    assert [face.get("outcome") for face in split] == ["ok", None]
+    assert [face["seed"] for face in split] == [5, 6]
+
+
 def test_faces_of_one_photo_resume_one_by_one(tmp_path: Path) -> None:
     photo, out = _photo(tmp_path, "a.jpg", b"one"), tmp_path / "out"
     recipe = Recipe(model_hash="m", faces="all")
