@@ -132,7 +132,7 @@ class Reconstruct(Stage):
 
         assert self.network is not None
         return tune_network(
-            self.network.to(self.fit_device),
+            self.network,
             self._seen,
             evidence,
             options=TuneOptions(steps=self.config.steps or FIT_STEPS["network"]),
