@@ -3,9 +3,14 @@
 import json as json_module
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
+
+from pipeline.errors import UsageError
+
+if TYPE_CHECKING:
+    from jobs.train import TrainRun
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,6 +18,7 @@ class TrainVerbOptions:
     """Train one part of a model on a dataset of digital humans; run it again and it goes on.
 
     Example: headsplat train lowres --data heads/ --out model/
+    Example: headsplat train gaussians --data s3://b/heads --out model/ --preset big --workers 8
 
     Attributes:
         part: which part; an unknown name lists them.
@@ -23,8 +29,18 @@ class TrainVerbOptions:
         minutes: upper bound on the training time.
         learning_rate: peak; without it, the part's own.
         start_from: model folder whose weights come first, for the diffusion stages.
+        preset: size of the Gaussian network, and with it how it is trained: embedded, or LGM's
+            tiny, small and big.
+        lpips: files with VGG16 and the linear layers of LPIPS, for the Gaussian network, which
+            learns by structural dissimilarity without them.
         seed: of weights and batches.
         threads: torch threads; 0 leaves torch's choice.
+        workers: Ray Train workers, each with its own batches; 0 trains in this process. The data
+            and the model folder must be where all of them see them.
+        address: Ray cluster of the workers, "auto" for the one this machine belongs to; by default
+            Ray is started here for the length of the job.
+        gpus: GPUs to plan for, one a worker; by default those that the cluster has now. Give it
+            for a cluster that grows when there is work; 0 trains on CPUs.
         json: print the final evaluation as one JSON object.
     """
 
@@ -35,8 +51,13 @@ class TrainVerbOptions:
     minutes: float | None = None
     learning_rate: float | None = None
     start_from: Path | None = None
+    preset: str = "embedded"
+    lpips: tuple[Path, ...] = ()
     seed: int = 0
     threads: int = 0
+    workers: int = 0
+    address: str | None = None
+    gpus: int | None = None
     json: bool = False
 
 
@@ -45,22 +66,51 @@ def train(options: TrainVerbOptions) -> int:
 
     Raises:
         UsageError: there is no such part, or the options cannot be met.
+        ProcessingError: the workers crashed too often.
     """
-    from jobs.train import run
+    from pipeline.model_config import INDEX, ModelConfig
 
-    scores = run(
-        options.part,
-        options.data,
-        options.out,
-        steps=options.steps,
-        minutes=float("inf") if options.minutes is None else options.minutes,
-        learning_rate=options.learning_rate,
-        seed=options.seed,
-        threads=options.threads,
-        start_from=options.start_from,
-    )
+    run = _run(options)
+    if not (options.out / INDEX).exists():
+        ModelConfig().save(options.out)
+    scores = _on_ray(run, options) if options.workers else run.run()
     if options.json:
         print(json_module.dumps(scores))
         return 0
     print("\n".join(f"  {name:<24}{value:10.4g}" for name, value in scores.items()))
     return 0
+
+
+def _run(options: TrainVerbOptions) -> "TrainRun":
+    from jobs.train import Source, TrainRun
+
+    if options.workers < 0:
+        raise UsageError(f"workers is {options.workers}; it must be 0 or more")
+    if not options.workers and (options.address or options.gpus is not None):
+        raise UsageError("--address and --gpus are for workers on Ray; give --workers too")
+    source = Source(
+        data=options.data,
+        model=options.out.absolute(),
+        start_from=options.start_from,
+        preset=options.preset,
+        lpips=options.lpips,
+    )
+    return TrainRun(
+        part=options.part,
+        source=source,
+        steps=options.steps,
+        minutes=float("inf") if options.minutes is None else options.minutes,
+        learning_rate=options.learning_rate,
+        seed=options.seed,
+        threads=options.threads,
+    )
+
+
+def _on_ray(run: "TrainRun", options: TrainVerbOptions) -> dict[str, float]:
+    from jobs.ray_cluster import connected
+    from jobs.train_workers import run_on_workers
+
+    with connected(options.address):
+        return run_on_workers(
+            run.run, run.folder, options.workers, gpus=options.gpus, threads=options.threads
+        )

@@ -12,6 +12,7 @@ from torch import Tensor
 from pipeline.diffusion.latents import decode, encode, from_patches, to_patches
 from pipeline.digital_human.dataset import HeadDataset
 from pipeline.images import to_signed
+from pipeline.training.devices import device_of
 from pipeline.training.subjects import load_orbits
 
 LATENT_CHANNELS = 16
@@ -119,7 +120,7 @@ def _recolor(images: Tensor, rng: np.random.Generator) -> Tensor:
 
 def _psnr(model: AutoencoderKL, images: Tensor) -> float:
     errors = []
-    for chunk in torch.split(images, 32):
+    for chunk in torch.split(images.to(device_of(model)), 32):
         decoded = decode(model, encode(model, chunk))
         errors.append((decoded - chunk).square().mean((1, 2, 3)) / 4)
     return float((-10 * torch.cat(errors).log10()).mean())

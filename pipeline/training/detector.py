@@ -17,6 +17,7 @@ from pipeline.training.detector_network import (
     Predictions,
     ScrfdOutputs,
 )
+from pipeline.training.devices import device_of, to_device
 from pipeline.training.head_views import HeadViews
 from pipeline.training.layers import channels_last
 from pipeline.training.mosaic import Mosaic, draw_mosaic, vary
@@ -125,7 +126,7 @@ class DetectorPart:
         mosaics = [self._mosaic(self.held_out, rng) for _ in range(64)]
         batch = self._targets(mosaics)
         with torch.no_grad():
-            predicted: Predictions = model(batch.images)
+            predicted: Predictions = to_device(model(batch.images.to(device_of(model))), "cpu")
         found = faces = alarms = 0
         errors: list[float] = []
         for index, mosaic in enumerate(mosaics):

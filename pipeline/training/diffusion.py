@@ -25,6 +25,7 @@ from pipeline.diffusion.pipeline import (
 from pipeline.diffusion.unet import OrbitUNet
 from pipeline.errors import UsageError
 from pipeline.images import Bytes, to_signed
+from pipeline.training.devices import device_of, to_device
 from pipeline.training.image_encoder import TOKEN_DIM, new_image_encoder
 from pipeline.training.lowres_views import FirstStage, imitate_lowres
 from pipeline.training.subjects import Subjects, encode_all, portraits_of
@@ -207,13 +208,14 @@ class DiffusionPart:
         """The v-prediction error at a random noise level for each subject."""
         count = len(batch.views)
         sigma = draw_sigma(count, self.config.sigma_mean, self.config.sigma_std)
+        sigma = sigma.to(batch.views.device)
         noise = torch.randn_like(batch.views)
         level = sigma[:, None, None, None, None]
         noisy = batch.views + level * self.config.mix(noise, batch.lowres)
         c_skip, c_out, c_in, _ = precondition(level)
         conditions = Conditions(
             model.tokens(batch.portraits), batch.portrait_latents, batch.portraits.time_ids()
-        ).dropped(*_keep(count))
+        ).dropped(*to_device(_keep(count), batch.views.device))
         portrait = conditions.latents[:, None].expand_as(noisy)
         predicted = model.unet(
             torch.cat([c_in * noisy, portrait], 2),
@@ -230,7 +232,7 @@ class DiffusionPart:
 
         For the second stage also that of the low-resolution views it was given, enlarged.
         """
-        pipeline = self.pipeline(model)
+        pipeline = self.pipeline(model).to(device_of(model))
         count = len(self.held_out)
         portraits = portraits_of(self.held_out, np.arange(count), np.arange(count) % 8)
         scores = {}
@@ -245,7 +247,7 @@ class DiffusionPart:
                 generators=[torch.Generator().manual_seed(i) for i in range(count)],
                 lowres_views=self.held_out_lowres,
             )
-            scores[f"psnr_steps_{steps}"] = self._psnr(views)
+            scores[f"psnr_steps_{steps}"] = self._psnr(views.cpu())
         return scores
 
     def _psnr(self, views: Tensor) -> float:

@@ -1,113 +1,40 @@
-"""Training of the Gaussian network on digital humans (LGM's recipe, reference views of our own).
+"""Training of the Gaussian network on digital humans (section 3.4, LGM's recipe).
 
 Four orbit views a quarter turn apart go in; the Gaussians that come out are rendered into other
-orbit views and into photo-like ones, and compared. LPIPS, LGM's third term, needs weights that we
-do not ship: structural dissimilarity at two scales stands in for it, and is called that.
+views, from wherever the dataset has cameras, and compared. What an image distance of LPIPS needs is
+not shipped: without it, structural dissimilarity at two scales stands in, and is called that.
 """
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.cameras import ORBIT_VIEWS, Cameras
+from pipeline.cameras import Cameras
 from pipeline.digital_human.dataset import HeadDataset
 from pipeline.errors import UsageError
 from pipeline.gaussians import CHANNELS, Gaussians
-from pipeline.images import resize
-from pipeline.portrait.alpha import on_white
-from pipeline.reconstruction.lgm import LargeGaussianModel, Preset, lgm_config, network_inputs
+from pipeline.reconstruction.images import resized
+from pipeline.reconstruction.lgm import LargeGaussianModel, lgm_config, network_inputs
 from pipeline.reconstruction.losses import dssim, psnr
+from pipeline.reconstruction.lpips import Lpips, load_lpips
 from pipeline.reconstruction.rays import plucker_rays
 from pipeline.rendering import render
 from pipeline.training.augment_views import distort, jitter_cameras
+from pipeline.training.devices import device_of
+from pipeline.training.gaussian_presets import GaussianConfig
+from pipeline.training.heads import INPUT_VIEWS, Heads, SeenView, cameras_of, images_of
+from pipeline.training.identity_loss import face_transform, identity_distance, load_identity
 
-INPUT_VIEWS = 4
 _START_DEPTH, _START_SCALE = -0.35, -2.0
 """Biases of the last layer: Gaussians start small, a little before the middle of their rays."""
-
-
-@dataclass(frozen=True)
-class Heads:
-    """S sequences of digital humans with V views each, orbit views first.
-
-    Attributes:
-        images: [S, V, P, P, 4] uint8, colour on white and alpha.
-        cam_to_world: [S, V, 4, 4] float32.
-        fov_y_deg: of all cameras.
-        orbit_views: views at the start of each sequence that form the orbit, evenly spaced.
-    """
-
-    images: npt.NDArray[np.uint8]
-    cam_to_world: npt.NDArray[np.float32]
-    fov_y_deg: float
-    orbit_views: int = ORBIT_VIEWS
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def cameras(self, head: int, views: list[int]) -> Cameras:
-        """The cameras of some views of a head."""
-        return Cameras(self.cam_to_world[head, views], self.fov_y_deg)
-
-    def tensor(self, head: int, views: list[int]) -> Tensor:
-        """Some views of a head, [len(views), 4, P, P] float32 in [0, 1]."""
-        return torch.from_numpy(self.images[head, views]).permute(0, 3, 1, 2).float() / 255
-
-
-def load_heads(dataset: HeadDataset, size_px: int, limit: int | None = None) -> Heads:
-    """Read the sequences of a dataset at one size, up to ``limit`` of them.
-
-    Raises:
-        UsageError: their orbit cannot be seen in views a quarter turn apart.
-        UnreadableSource: they have no orbit at elevation 0.
-    """
-    options = dataset.options
-    ring = options.ring()
-    if options.azimuths != "even" or len(ring) % INPUT_VIEWS:
-        raise UsageError(
-            f"{dataset.root.uri} has {len(ring)} {options.azimuths} views a ring; the Gaussian "
-            f"network needs even ones, a multiple of {INPUT_VIEWS}"
-        )
-    views = ring + [view for view in range(options.views) if view not in ring]
-    images, poses = [], []
-    fov_y_deg = 0.0
-    for sequence_id in dataset.sequences[:limit]:
-        loaded = dataset.load(sequence_id, views)
-        joined = np.concatenate([on_white(loaded.views), loaded.views[..., 3:]], -1)
-        images.append(resize(joined, size_px))
-        poses.append(loaded.cameras.cam_to_world)
-        fov_y_deg = loaded.cameras.fov_y_deg
-    return Heads(np.stack(images), np.stack(poses), fov_y_deg, len(ring))
-
-
-@dataclass(frozen=True, kw_only=True)
-class GaussianConfig:
-    """How the network is trained.
-
-    Attributes:
-        preset: of the network.
-        batch_heads: heads a step.
-        targets: views that a head is compared in.
-        alpha_weight: of the squared difference of alphas.
-        structure_weight: of the structural dissimilarity.
-        augment: probability of each of the two augmentations.
-        jitter_share: of LGM's largest camera jitter. A network that places Gaussians along its
-            rays cannot undo a turn of 18 degrees, and sees a tenth of it.
-    """
-
-    preset: Preset = "embedded"
-    batch_heads: int = 1
-    targets: int = 4
-    alpha_weight: float = 1.0
-    structure_weight: float = 0.2
-    augment: float = 0.5
-    jitter_share: float = 0.1
+_HELD_OUT = 8
 
 
 @dataclass(frozen=True)
@@ -116,13 +43,17 @@ class Batch:
 
     Attributes:
         inputs: [B, 4, 9, P, P] for the network.
-        targets: [B, T, 4, P, P] colour on white and alpha.
+        targets: [B, T, 4, R, R] colour on white and alpha.
         cameras: T target cameras of each head.
+        faces: [B, T, 2, 3] where the face is, see `face_transform`.
+        shows_face: [B, T] bool, which targets are front views.
     """
 
     inputs: Tensor
     targets: Tensor
     cameras: tuple[Cameras, ...]
+    faces: Tensor
+    shows_face: Tensor
 
 
 class GaussianPart:
@@ -132,14 +63,37 @@ class GaussianPart:
         train: digital humans to learn from.
         held_out: digital humans to be judged on.
         config: how it is trained.
+        network: arguments of `LargeGaussianModel`; None takes the preset's.
+        lpips: the perceptual distance; None takes structural dissimilarity.
+        identity: the embedder of the identity term; None leaves the term out.
+
+    Raises:
+        UsageError: the heads have fewer views than are compared.
     """
 
-    def __init__(self, train: Heads, held_out: Heads, config: GaussianConfig) -> None:
+    def __init__(
+        self,
+        train: Heads,
+        held_out: Heads,
+        config: GaussianConfig,
+        *,
+        network: dict[str, Any] | None = None,
+        lpips: Lpips | None = None,
+        identity: nn.Module | None = None,
+    ) -> None:
+        if train.view_count < config.targets:
+            raise UsageError(
+                f"the heads have {train.view_count} views and {config.targets} are compared at a "
+                "step; render more views"
+            )
         self.train, self.held_out, self.config = train, held_out, config
+        self.network = network or lgm_config(config.preset)
+        self.lpips, self.identity = lpips, identity
+        self.input_px = _input_px(self.network)
 
     def build_model(self) -> LargeGaussianModel:
         """The network with fresh weights."""
-        model: LargeGaussianModel = LargeGaussianModel(**lgm_config(self.config.preset))
+        model: LargeGaussianModel = LargeGaussianModel(**self.network)
         if model.config.positions == "ray":
             bias = torch.zeros(CHANNELS)
             bias[0] = _START_DEPTH
@@ -148,48 +102,69 @@ class GaussianPart:
         return model
 
     def batch(self, seed: int, step: int) -> Batch:
-        """Random heads, their input views turned by up to a quarter, and other views to match."""
+        """Random heads, their input views turned by up to a quarter, and views to match."""
         rng = np.random.default_rng((seed, step))
-        heads = rng.choice(len(self.train), self.config.batch_heads)
-        inputs, targets, cameras = [], [], []
-        for head in heads.tolist():
-            seen = self._input_views(int(rng.integers(self._spacing)))
-            shown = rng.choice(self.train.images.shape[1], self.config.targets, replace=False)
-            inputs.append(self._inputs(self.train, head, seen, rng))
-            targets.append(self.train.tensor(head, shown.tolist()))
-            cameras.append(self.train.cameras(head, shown.tolist()))
-        return Batch(torch.stack(inputs), torch.stack(targets), tuple(cameras))
+        count = self.config.batch_heads
+        heads = rng.choice(len(self.train), count).tolist()
+        drawn = [self._draw(rng) for _ in heads]
+        if count == 1:
+            rows = [self.train.views(heads[0], seen + shown) for seen, shown in drawn]
+        else:
+            with ThreadPoolExecutor() as readers:  # decoding lets go of the interpreter
+                wanted = [seen + shown for seen, shown in drawn]
+                rows = list(readers.map(self.train.views, heads, wanted))
+        inputs = [self._inputs(views[:INPUT_VIEWS], rng) for views in rows]
+        targets = [views[INPUT_VIEWS:] for views in rows]
+        faces = [[face_transform(one.landmarks, self.train.size_px) for one in t] for t in targets]
+        return Batch(
+            torch.stack(inputs),
+            torch.stack([images_of(views) for views in targets]),
+            tuple(cameras_of(views) for views in targets),
+            torch.from_numpy(np.stack(faces)),
+            torch.tensor([[one.shows_face for one in views] for views in targets]),
+        )
 
     def loss(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
-        """Squared differences of colour and alpha, and structural dissimilarity."""
-        rows = model(batch.inputs)
-        terms = [
-            self._compare(Gaussians.from_tensor(row), target, cameras)
-            for row, target, cameras in zip(rows, batch.targets, batch.cameras, strict=True)
+        """LGM's terms (squared differences of colour and alpha, a perceptual one) and identity."""
+        rendered = [
+            render(Gaussians.from_tensor(row), cameras, batch.targets.shape[-1])
+            for row, cameras in zip(model(batch.inputs), batch.cameras, strict=True)
         ]
-        color, alpha, structure = torch.stack(terms).mean(0)
-        c = self.config
-        total = color + c.alpha_weight * alpha + c.structure_weight * structure
-        return {"loss": total, "color": color, "alpha": alpha, "structure": structure}
+        shown = torch.stack([images for images, _ in rendered]).movedim(-1, -3)
+        alphas = torch.stack([alpha for _, alpha in rendered])
+        wanted, c = batch.targets[:, :, :3], self.config
+        terms = {
+            "color": functional.mse_loss(shown, wanted),
+            "alpha": functional.mse_loss(alphas, batch.targets[:, :, 3]),
+        }
+        total = terms["color"] + c.alpha_weight * terms["alpha"]
+        name, weight = "structure", c.structure_weight
+        if self.lpips is not None:
+            name, weight = "lpips", c.lpips_weight
+        terms[name] = self._perceptual(shown.flatten(0, 1), wanted.flatten(0, 1))
+        total = total + weight * terms[name]
+        if self.identity is not None:
+            terms["identity"] = self._identity(shown, wanted, batch)
+            total = total + c.id_weight * terms["identity"]
+        return {"loss": total, **terms}
 
     def evaluate(self, model: nn.Module) -> Mapping[str, float]:
         """PSNR in dB of held-out heads from four views: in the orbit, and in the other views."""
         scores: dict[str, list[float]] = {"psnr_orbit": [], "psnr_off_orbit": []}
-        seen = self._input_views(0)
-        for head in range(len(self.held_out)):
-            rows = model(self._inputs(self.held_out, head, seen, None)[None])
-            gaussians = Gaussians.from_tensor(rows[0])
-            every = list(range(self.held_out.images.shape[1]))
-            for name, views in (
-                ("psnr_orbit", every[: self.held_out.orbit_views]),
-                ("psnr_off_orbit", every[self.held_out.orbit_views :]),
+        heads, where = self.held_out, device_of(model)
+        for head in range(len(heads)):
+            inputs = self._inputs(heads.views(head, self._input_views(0)), None)
+            gaussians = Gaussians.from_tensor(model(inputs[None].to(where))[0])
+            every = list(range(heads.view_count))
+            for name, numbers in (
+                ("psnr_orbit", every[: heads.orbit_views]),
+                ("psnr_off_orbit", every[heads.orbit_views :]),
             ):
-                if views:
-                    target = self.held_out.tensor(head, views)[:, :3]
-                    cameras = self.held_out.cameras(head, views)
-                    images, _ = render(gaussians, cameras, target.shape[-1])
+                if numbers:
+                    views = heads.views(head, numbers)
+                    images, _ = render(gaussians, cameras_of(views), heads.size_px)
                     shown = images.permute(0, 3, 1, 2).clamp(0, 1)
-                    scores[name] += psnr(shown, target).tolist()
+                    scores[name] += psnr(shown, images_of(views)[:, :3].to(where)).tolist()
         return {name: float(np.mean(values)) for name, values in scores.items() if values}
 
     def export(self, model: nn.Module, out: Path) -> None:
@@ -197,49 +172,76 @@ class GaussianPart:
         assert isinstance(model, LargeGaussianModel)
         model.to(torch.float16).save_pretrained(out)
 
-    @property
-    def _spacing(self) -> int:
-        return self.train.orbit_views // INPUT_VIEWS
-
     def _input_views(self, start: int) -> list[int]:
-        return [start + k * self._spacing for k in range(INPUT_VIEWS)]
+        return [start + k * self.train.orbit_views // INPUT_VIEWS for k in range(INPUT_VIEWS)]
 
-    def _inputs(
-        self, heads: Heads, head: int, views: list[int], rng: np.random.Generator | None
-    ) -> Tensor:
+    def _draw(self, rng: np.random.Generator) -> tuple[list[int], list[int]]:
+        """Numbers of the input views and of the views that are compared."""
+        seen = self._input_views(int(rng.integers(self.train.orbit_views // INPUT_VIEWS)))
+        if not self.config.inputs_too:
+            return seen, rng.choice(self.train.view_count, self.config.targets, False).tolist()
+        others = np.setdiff1d(np.arange(self.train.view_count), seen)
+        return seen, seen + rng.choice(others, self.config.targets - len(seen), False).tolist()
+
+    def _inputs(self, views: list[SeenView], rng: np.random.Generator | None) -> Tensor:
         """Network inputs [4, 9, P, P]; all but the first view are augmented, given an ``rng``."""
-        images = heads.tensor(head, views)[:, :3]
-        poses = heads.cam_to_world[head, views]
+        images = resized(images_of(views)[:, :3], self.input_px)
+        cameras = cameras_of(views)
+        poses = cameras.cam_to_world
         if rng is not None and rng.random() < self.config.augment:
             images[1:] = distort(images[1:], rng)
         if rng is not None and rng.random() < self.config.augment:
             turned = jitter_cameras(poses[1:], rng, self.config.jitter_share)
             poses = np.concatenate([poses[:1], turned])
-        rays = plucker_rays(Cameras(poses, heads.fov_y_deg), images.shape[-1])
-        return network_inputs(images, rays)
-
-    def _compare(self, gaussians: Gaussians, target: Tensor, cameras: Cameras) -> Tensor:
-        """Colour, alpha and structure terms of one head, [3]."""
-        images, alphas = render(gaussians, cameras, target.shape[-1])
-        shown, wanted = images.permute(0, 3, 1, 2), target[:, :3]
-        small, small_wanted = (functional.avg_pool2d(one, 2) for one in (shown, wanted))
-        structure = dssim(shown, wanted).mean() + dssim(small, small_wanted).mean()
-        return torch.stack(
-            [
-                functional.mse_loss(shown, wanted),
-                functional.mse_loss(alphas, target[:, 3]),
-                structure / 2,
-            ]
+        return network_inputs(
+            images, plucker_rays(Cameras(poses, cameras.fov_y_deg), self.input_px)
         )
 
+    def _perceptual(self, shown: Tensor, wanted: Tensor) -> Tensor:
+        """Mean distance of images [N, 3, R, R]."""
+        if self.lpips is not None:
+            distances: Tensor = self.lpips.to(shown.device)(shown.clamp(0, 1), wanted)
+            return distances.mean()
+        small, small_wanted = (functional.avg_pool2d(one, 2) for one in (shown, wanted))
+        return (dssim(shown, wanted).mean() + dssim(small, small_wanted).mean()) / 2
 
-def gaussian_part(data: str, config: GaussianConfig | None = None) -> GaussianPart:
-    """The part from the address of a dataset; 8 held-out heads judge it."""
-    config = config or GaussianConfig()
-    with torch.device("meta"):
-        size_px = int(LargeGaussianModel(**lgm_config(config.preset)).config.input_px)
-    return GaussianPart(
-        load_heads(HeadDataset(data, "train"), size_px),
-        load_heads(HeadDataset(data, "test"), size_px, 8),
-        config,
+    def _identity(self, shown: Tensor, wanted: Tensor, batch: Batch) -> Tensor:
+        """Mean distance of the faces in front views, 0 where the batch has none."""
+        assert self.identity is not None
+        front = batch.shows_face
+        if not front.any():
+            return shown.new_zeros(())
+        network = self.identity.to(shown.device)
+        return identity_distance(network, shown[front], wanted[front], batch.faces[front]).mean()
+
+
+def gaussian_part(data: str, model: Path, config: GaussianConfig) -> GaussianPart:
+    """The part from the address of a dataset; `_HELD_OUT` held-out heads judge it.
+
+    Args:
+        data: address of the dataset.
+        model: model folder with ``face/arcface.onnx``, if the config has an identity term.
+        config: how the network is trained.
+
+    Raises:
+        UsageError: the dataset is too small, or its orbit cannot be seen in quarter turns.
+        ModelNotFound: there are no weights of LPIPS or ArcFace where they should be.
+    """
+    identity = load_identity(model / "face" / "arcface.onnx") if config.id_weight else None
+    lpips = load_lpips(config.lpips) if config.lpips else None
+    train, test = HeadDataset(data, "train"), HeadDataset(data, "test")
+    size_px = max(
+        min(config.render_px, train.options.size_px), _input_px(lgm_config(config.preset))
     )
+    return GaussianPart(
+        Heads(train, size_px),
+        Heads(test, size_px, _HELD_OUT),
+        config,
+        lpips=lpips,
+        identity=identity,
+    )
+
+
+def _input_px(network: dict[str, Any]) -> int:
+    with torch.device("meta"):
+        return int(LargeGaussianModel(**network).config.input_px)

@@ -15,6 +15,7 @@ from pipeline.digital_human.photo_backdrop import backdrop
 from pipeline.portrait import alignment
 from pipeline.portrait.alignment import ARCFACE_SIZE_PX, ARCFACE_TEMPLATE
 from pipeline.portrait.framing import warp_straight
+from pipeline.training.devices import device_of
 from pipeline.training.head_views import HeadView, HeadViews
 from pipeline.training.layers import Residual, SpaceToDepth, channels_last, conv, down
 from pipeline.training.onnx_export import export_onnx
@@ -132,9 +133,10 @@ class IdentityPart:
         assert isinstance(model, IdentityClassifier)
         rng = np.random.default_rng(12345)
         batch = _batch([self.held_out.draw(rng) for _ in range(256)], rng)
+        crops = batch.crops.to(device_of(model))
         with torch.no_grad():
-            vectors = F.normalize(model.embedder(batch.crops).float())
-        cosines = (vectors @ vectors.T).float()
+            vectors = F.normalize(model.embedder(crops).float())
+        cosines = (vectors @ vectors.T).float().cpu()
         return verification_scores(cosines.numpy(), batch.labels.numpy())
 
     def export(self, model: nn.Module, out: Path) -> None:

@@ -19,6 +19,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from pipeline.diffusion.conditions import clip_pixels
 from pipeline.diffusion.latents import Autoencoder, decode
 from pipeline.images import to_signed
+from pipeline.training.devices import device_of
 from pipeline.training.subjects import Subjects, encode_all
 
 TOKEN_DIM = 256
@@ -115,8 +116,9 @@ class ImageEncoderPart:
         scores = []
         for number, orbit in enumerate(self.held_out.orbit):
             which = number % self.held_out.portraits.shape[1]
-            latents = model(to_signed(self.held_out.portraits[number, which])[None])[0]
-            error = (decode(self.vae, latents.float()) - to_signed(orbit)).square() / 4
+            portrait = to_signed(self.held_out.portraits[number, which])[None]
+            latents = model(portrait.to(device_of(model)))[0].float().cpu()
+            error = (decode(self.vae, latents) - to_signed(orbit)).square() / 4
             scores.append(float((-10 * error.mean((1, 2, 3)).log10()).mean()))
         return {"psnr": float(np.mean(scores))}
 

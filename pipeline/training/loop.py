@@ -1,21 +1,26 @@
 """The one training loop: a part says what to learn, the loop says how to get there.
 
 Checkpoints hold the step, the weights, their moving average and the optimiser; a run that is
-killed goes on from the last one. Batches are drawn from ``(seed, step)``, so a resumed run sees
-the batches that an uninterrupted one would have seen.
+killed goes on from the last one. Batches are drawn from seed, step and the worker's rank, so a
+resumed run sees the batches that an uninterrupted one would have seen. Where a process group is
+set up, every process of it runs this loop: gradients and running statistics are averaged over
+them, the first one keeps the time, evaluates and writes.
 """
 
 import csv
-import math
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+
+from pipeline.errors import UsageError
+from pipeline.training.devices import to_device
+from pipeline.training.options import TrainOptions
+from pipeline.training.peers import Peers
 
 
 class Part(Protocol):
@@ -28,50 +33,19 @@ class Part(Protocol):
         """Make the network with fresh weights; the loop has seeded torch."""
 
     def batch(self, seed: int, step: int) -> Any:
-        """Draw the batch of a step; the same arguments give the same batch."""
+        """Draw the batch of a step, on the CPU; the same arguments give the same batch."""
 
     def loss(self, model: Any, batch: Any) -> Mapping[str, Tensor]:
-        """Scalar terms to log; ``"loss"`` is the one that is minimised."""
+        """Scalar terms to log; ``"loss"`` is the one that is minimised.
+
+        Model and batch are on one device.
+        """
 
     def evaluate(self, model: Any) -> Mapping[str, float]:
-        """Measure the averaged weights on held-out data."""
+        """Measure the averaged weights, on whatever device they are, on held-out data."""
 
     def export(self, model: Any, out: Path) -> None:
-        """Write the averaged weights in the form that the model folder holds."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainOptions:
-    """How long and how fast a part is trained.
-
-    Attributes:
-        steps: optimiser steps; the learning rate falls to 1 % over them along a cosine.
-        minutes: upper bound on the time spent over all resumed runs; the learning rate follows
-            whichever of steps and minutes is further along.
-        learning_rate: peak, after ``warmup_steps``.
-        weight_decay: AdamW's.
-        warmup_steps: steps of linear rise.
-        ema_decay: of the averaged weights that are evaluated and exported.
-        clip_norm: gradient norm limit.
-        seed: of the weights and of every batch.
-        checkpoint_minutes: time between checkpoints.
-        evaluate_minutes: time between evaluations.
-        threads: torch threads; 0 leaves torch's choice.
-        bf16: autocast to bfloat16, several times faster where the CPU has AMX.
-    """
-
-    steps: int
-    minutes: float = math.inf
-    learning_rate: float = 4e-4
-    weight_decay: float = 0.01
-    warmup_steps: int = 100
-    ema_decay: float = 0.999
-    clip_norm: float = 1.0
-    seed: int = 0
-    checkpoint_minutes: float = 2.0
-    evaluate_minutes: float = 10.0
-    threads: int = 0
-    bf16: bool = True
+        """Write the averaged weights, on the CPU, in the form that the model folder holds."""
 
 
 def autocast(enabled: bool = True) -> torch.autocast:
@@ -87,37 +61,48 @@ def train(
 
     Args:
         part: what to train.
-        out: folder for ``checkpoint.pt`` and ``log.csv``.
+        out: folder for ``checkpoint.pt`` and ``log.csv``; one that all workers of the process
+            group see.
         options: length, rates and seed.
         export_to: folder for the trained files; ``out`` if None.
 
     Returns:
-        The last evaluation.
+        The last evaluation; empty on all workers but the first.
+
+    Raises:
+        UsageError: a worker does not find the first one's checkpoint in ``out``.
     """
     run = _Run(part, out, options)
     scores = run.finish()
-    part.export(run.average.module.eval(), export_to or out)
+    if run.peers.rank == 0:
+        part.export(run.average.module.cpu().eval(), export_to or out)
     return scores
 
 
 class _Run:
     def __init__(self, part: Part, out: Path, options: TrainOptions) -> None:
         self.part, self.out, self.options = part, out, options
+        self.peers = Peers.here()
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         out.mkdir(parents=True, exist_ok=True)
         if options.threads:
             torch.set_num_threads(options.threads)
         torch.manual_seed(options.seed)
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.model = part.build_model().to(device)
+        self.model = part.build_model().to(self.device)
         self.average = torch.optim.swa_utils.AveragedModel(
             self.model, multi_avg_fn=_ema(options.ema_decay), use_buffers=True
         )
-        trained = [p for p in self.model.parameters() if p.requires_grad]
+        self.trained = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
-            trained, options.learning_rate, betas=(0.9, 0.99), weight_decay=options.weight_decay
+            self.trained,
+            options.learning_rate,
+            betas=options.betas,
+            weight_decay=options.weight_decay,
         )
         self.step, self.elapsed_s, self.scores = 0, 0.0, dict[str, float]()
         self._resume()
+        if self.peers.count > 1:
+            self._start_together()
 
     def finish(self) -> dict[str, float]:
         """Train until the steps or minutes are used up, saving and evaluating on the way."""
@@ -126,7 +111,11 @@ class _Run:
         while self.progress < 1:
             terms = self._advance()
             now = time.monotonic()
-            self.elapsed_s, last_tick = self.elapsed_s + now - last_tick, now
+            # all follow one clock, or they would stop at different steps and wait for ever
+            spent_s = self.peers.told_by_first(now - last_tick, self.device)
+            self.elapsed_s, last_tick = self.elapsed_s + spent_s, now
+            if self.peers.rank:
+                continue
             if self.elapsed_s - last_logged > 15 or self.step == 1:
                 self._log({name: value.item() for name, value in terms.items()})
                 last_logged = self.elapsed_s
@@ -136,8 +125,9 @@ class _Run:
             if self.elapsed_s - last_saved > 60 * self.options.checkpoint_minutes:
                 self._save()
                 last_saved = self.elapsed_s
-        self._save()
-        self._evaluate()
+        if self.peers.rank == 0:
+            self._save()
+            self._evaluate()
         return self.scores
 
     @property
@@ -146,19 +136,21 @@ class _Run:
         return max(self.step / self.options.steps, by_time)
 
     def _advance(self) -> Mapping[str, Tensor]:
-        rate = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(self.progress, 1)))
-        rate *= min(1, (self.step + 1) / self.options.warmup_steps)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.options.learning_rate * rate
-        torch.manual_seed(self.options.seed * 1_000_003 + self.step)
-        batch = self.part.batch(self.options.seed, self.step)
+            group["lr"] = self.options.rate(self.step, self.progress)
+        seed = self.peers.seed(self.options.seed)
+        torch.manual_seed(seed * 1_000_003 + self.step)
+        batch = to_device(self.part.batch(seed, self.step), self.device)
         self.model.train()
         with autocast(self.options.bf16):
             terms = self.part.loss(self.model, batch)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(terms["loss"])
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.options.clip_norm)
+        self.peers.average_gradients(self.trained)
+        nn.utils.clip_grad_norm_(self.trained, self.options.clip_norm)
         self.optimizer.step()
+        # batch norms saw other batches on each worker
+        self.peers.average([one for one in self.model.buffers() if one.is_floating_point()])
         self.average.update_parameters(self.model)
         self.step += 1
         return terms
@@ -190,11 +182,24 @@ class _Run:
         path = self.out / "checkpoint.pt"
         if not path.exists():
             return
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, map_location=self.device, weights_only=True)
         self.step, self.elapsed_s = state["step"], state["elapsed_s"]
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
+
+    def _start_together(self) -> None:
+        """Begin with the first worker's weights, which also shows that all see one folder."""
+        if self.peers.rank == 0:
+            self._save()
+        step = self.peers.told_by_first(self.step, self.device)
+        if self.peers.rank:
+            self._resume()
+        if self.step != step or not (self.out / "checkpoint.pt").exists():
+            raise UsageError(
+                f"worker {self.peers.rank} does not find the checkpoint of step {step:g} in "
+                f"{self.out}; the model folder must be one that all workers share"
+            )
 
 
 def _ema(decay: float) -> Any:

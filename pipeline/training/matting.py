@@ -15,6 +15,7 @@ from pipeline.portrait.alignment import similarity
 from pipeline.portrait.framing import warp_straight
 from pipeline.portrait.matting import network_input
 from pipeline.portrait.pose import project_mean_landmarks
+from pipeline.training.devices import device_of, to_device
 from pipeline.training.head_views import HeadView, HeadViews
 from pipeline.training.layers import channels_last
 from pipeline.training.matting_network import MATTING_SIZE_PX, MattingNetwork, MattingOutput
@@ -78,7 +79,8 @@ class MattingPart:
     def evaluate(self, model: nn.Module) -> Mapping[str, float]:
         """Mean absolute error and intersection over union on people never trained on."""
         rng = np.random.default_rng(12345)
-        batch = _batch([self.held_out.draw(rng) for _ in range(96)], rng)
+        drawn = _batch([self.held_out.draw(rng) for _ in range(96)], rng)
+        batch = to_device(drawn, device_of(model))
         with torch.no_grad():
             parts = [model(part) for part in torch.split(batch.images, 16)]
         alpha = torch.cat(parts).float().sigmoid()

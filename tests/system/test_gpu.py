@@ -1,8 +1,13 @@
 """What changes on a GPU: skipped without one."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from tiny_gaussians import small_part
+from tiny_heads import write_heads
 
 from pipeline.cameras import look_at_origin, orbit
 from pipeline.gaussians import Gaussians
@@ -15,6 +20,7 @@ from pipeline.reconstruction.optimise import optimise_gaussians
 from pipeline.rendering import render_u8
 from pipeline.stage import Row, run_stage
 from pipeline.stages.diffusion import DiffusionConfig, HighRes, LowRes
+from pipeline.training.loop import TrainOptions, train
 
 pytestmark = [
     pytest.mark.gpu,
@@ -100,3 +106,27 @@ def test_heads_side_by_side_are_fitted_as_well_as_on_a_cpu() -> None:
         shown = [render_u8(one.gaussians, orbit(8), 96) for one in fitted]
         errors[device] = [np.square(one.astype(float) - views).mean() for one in shown]
     assert errors["cuda"] == pytest.approx(errors["cpu"], rel=0.1)
+
+
+@pytest.mark.skipif(not kernels_built(), reason="gsplat's kernels are not built")
+def test_the_gaussian_network_trains_and_is_judged_on_the_gpu(tmp_path: Path) -> None:
+    part = small_part(write_heads(tmp_path / "heads", (0, 1, 9), 32))
+    devices = []
+
+    def watch(_: object, given: tuple[torch.Tensor, ...]) -> None:
+        devices.append(given[0].device.type)
+
+    build = part.build_model
+
+    def watched() -> torch.nn.Module:
+        model = build()
+        model.conv.register_forward_pre_hook(watch)
+        return model
+
+    part.build_model = watched  # type: ignore[method-assign]
+    options = TrainOptions(steps=2, warmup_steps=1)
+    first = train(part, tmp_path / "run", options)
+    assert set(devices) == {"cuda"}
+    assert np.isfinite(list(first.values())).all()
+    again = train(part, tmp_path / "run", replace(options, steps=3))  # from its checkpoint
+    assert np.isfinite(list(again.values())).all()

@@ -1,15 +1,11 @@
 """What the trainers take from a dataset: the right ring, and the random views as portraits."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from tiny_heads import write_heads
 
 from pipeline.digital_human.dataset import HeadDataset
-from pipeline.errors import UsageError
 from pipeline.portrait.alpha import on_white
-from pipeline.training.gaussians import load_heads
 from pipeline.training.head_views import MAX_VIEWS, load_sequences
 from pipeline.training.subjects import load_orbits, load_subjects
 
@@ -43,18 +39,6 @@ def test_portraits_are_the_random_views_and_the_front(heads: HeadDataset) -> Non
     assert subjects.elevation_deg[0].tolist() == [10, 10, 0, 0]
     np.testing.assert_array_equal(subjects.orbit[1, 1], subjects.orbit[0, 15, :, ::-1])
     np.testing.assert_allclose(subjects.orbit_azimuths_deg, 22.5 * np.arange(16))
-
-
-def test_the_gaussian_network_gets_the_orbit_first(heads: HeadDataset, tmp_path: Path) -> None:
-    loaded = load_heads(heads, SIZE_PX)
-    assert loaded.images.shape[:2] == (2, 34)
-    assert loaded.orbit_views == 16
-    heights = loaded.cam_to_world[0, :, 1, 3]
-    np.testing.assert_allclose(heights[:16], 0, atol=1e-6)
-    assert (heights[16:] > 0.1).all()
-    write_heads(tmp_path, (0,), SIZE_PX, azimuths="release")
-    with pytest.raises(UsageError, match="16 release views a ring; the Gaussian network needs"):
-        load_heads(HeadDataset(tmp_path), SIZE_PX)
 
 
 def test_a_large_grid_gives_each_head_other_views(heads: HeadDataset) -> None:
