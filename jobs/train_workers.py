@@ -17,8 +17,9 @@ from jobs.ray_cluster import given_up
 from pipeline.errors import UsageError
 
 Work = Callable[[], Mapping[str, float]]
-MAX_FAILURES = 3
-"""Crashes of workers after which the job is given up; nodes taken away do not count."""
+MAX_FAILURES = 10
+"""Lost workers after which the job is given up: spot machines go without a word."""
+_REFUSED = "refused"
 
 
 def run_on_workers(
@@ -38,8 +39,8 @@ def run_on_workers(
         The result of the first worker.
 
     Raises:
-        UsageError: the cluster has not enough CPUs or GPUs.
-        ProcessingError: workers crashed more than `MAX_FAILURES` times.
+        UsageError: the cluster has not enough CPUs or GPUs, or the work raises it.
+        ProcessingError: workers were lost more than `MAX_FAILURES` times.
     """
     trainer = TorchTrainer(
         _work,
@@ -55,11 +56,18 @@ def run_on_workers(
         result = trainer.fit()
     except (ray.train.TrainingFailedError, ray.exceptions.RayError) as error:
         raise given_up(error) from error
-    return dict(result.metrics or {})
+    told = dict(result.metrics or {})
+    if _REFUSED in told:
+        raise UsageError(told[_REFUSED])
+    return told
 
 
 def _work(config: dict[str, Any]) -> None:
-    ray.train.report(dict(config["work"]()))
+    try:
+        told = dict(config["work"]())
+    except UsageError as error:  # every worker meets it, and would meet it again
+        told = {_REFUSED: str(error)}
+    ray.train.report(told)
 
 
 def _scaling(workers: int, gpus: float | None, threads: int) -> ray.train.ScalingConfig:

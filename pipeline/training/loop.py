@@ -70,7 +70,7 @@ def train(
         The last evaluation; empty on all workers but the first.
 
     Raises:
-        UsageError: a worker does not find the first one's checkpoint in ``out``.
+        UsageError: the workers do not share ``out``.
     """
     run = _Run(part, out, options)
     scores = run.finish()
@@ -195,10 +195,13 @@ class _Run:
         step = self.peers.told_by_first(self.step, self.device)
         if self.peers.rank:
             self._resume()
-        if self.step != step or not (self.out / "checkpoint.pt").exists():
+        found = self.step == step and (self.out / "checkpoint.pt").exists()
+        share = torch.tensor(float(found), device=self.device)
+        self.peers.average([share])  # all of them stop, or the others would wait
+        if share < 1:
             raise UsageError(
-                f"worker {self.peers.rank} does not find the checkpoint of step {step:g} in "
-                f"{self.out}; the model folder must be one that all workers share"
+                f"{1 - float(share):.0%} of the workers do not find the checkpoint of step "
+                f"{step:g} in {self.out}; the model folder must be one that all share"
             )
 
 

@@ -66,6 +66,18 @@ def test_one_worker_learns_what_this_process_learns_to_the_bit(data, tmp_path):
 
 
 @pytest.mark.usefixtures("ray_cluster")
+def test_what_the_work_refuses_is_not_tried_again(tmp_path):
+    def refuse() -> dict[str, float]:
+        with (tmp_path / "tries").open("a") as file:
+            file.write("x")
+        raise UsageError("there is nothing to train on")
+
+    with pytest.raises(UsageError, match="there is nothing to train on"):
+        run_on_workers(refuse, tmp_path, 1, gpus=0)
+    assert (tmp_path / "tries").read_text() == "x"
+
+
+@pytest.mark.usefixtures("ray_cluster")
 def test_more_workers_than_the_cluster_carries_are_refused(tmp_path):
     with pytest.raises(UsageError, match="--workers 2 want as many GPUs and the cluster has 1;"):
         run_on_workers(dict, tmp_path, 2)

@@ -119,6 +119,7 @@ def test_equal_views_cost_nothing_but_what_differs(part: GaussianPart) -> None:
     with torch.no_grad():
         model.conv.weight.zero_()
         model.conv.bias[3] = -20
+        model.conv.bias[7] = 1  # a rotation needs a direction
     batch = part.batch(0, 0)
     with torch.no_grad():
         terms = part.loss(model, batch)
