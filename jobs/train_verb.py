@@ -88,12 +88,12 @@ def _run(options: TrainVerbOptions) -> "TrainRun":
         raise UsageError(f"workers is {options.workers}; it must be 0 or more")
     if not options.workers and (options.address or options.gpus is not None):
         raise UsageError("--address and --gpus are for workers on Ray; give --workers too")
-    source = Source(
-        data=options.data,
+    source = Source(  # in full: workers start in other folders
+        data=options.data if "://" in options.data else str(Path(options.data).absolute()),
         model=options.out.absolute(),
-        start_from=options.start_from,
+        start_from=options.start_from and options.start_from.absolute(),
         preset=options.preset,
-        lpips=options.lpips,
+        lpips=tuple(file.absolute() for file in options.lpips),
     )
     return TrainRun(
         part=options.part,
