@@ -114,15 +114,11 @@ class Heads:
         images = np.concatenate([on_white(loaded.views), loaded.views[..., 3:]], -1)
         near = azimuth_distance_deg(loaded.azimuth_deg, 0) <= FRONT_DEG
         shows_face = near & loaded.landmark_visible.all(1)
+        landmarks = loaded.landmarks * (self.size_px / images.shape[1])
+        columns = (resize(images, self.size_px), loaded.cameras.cam_to_world, landmarks, shows_face)
         return [
-            SeenView(*one, loaded.cameras.fov_y_deg, points, bool(face))
-            for *one, points, face in zip(
-                resize(images, self.size_px),
-                loaded.cameras.cam_to_world,
-                loaded.landmarks * (self.size_px / images.shape[1]),
-                shows_face,
-                strict=True,
-            )
+            SeenView(image, pose, loaded.cameras.fov_y_deg, points, bool(face))
+            for image, pose, points, face in zip(*columns, strict=True)
         ]
 
 

@@ -40,8 +40,8 @@ def load_identity(path: Path) -> FaceEmbedder:
     with torch.no_grad():
         ours = functional.normalize(model(crops))
     theirs = functional.normalize(torch.from_numpy(_run(path, crops.numpy())))
-    if (error := float((ours - theirs).abs().max())) > _TOLERANCE:
-        raise ModelNotFound(_foreign(path, f"its vectors differ by {error:.2g}"))
+    if (apart := float((ours - theirs).abs().max())) > _TOLERANCE:
+        raise ModelNotFound(_foreign(path, f"its vectors differ by {apart:.2g}"))
     return model
 
 
