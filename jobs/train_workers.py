@@ -19,7 +19,6 @@ from pipeline.errors import UsageError
 Work = Callable[[], Mapping[str, float]]
 MAX_FAILURES = 10
 """Lost workers after which the job is given up: spot machines go without a word."""
-_REFUSED = "refused"
 
 
 def run_on_workers(
@@ -56,18 +55,16 @@ def run_on_workers(
         result = trainer.fit()
     except (ray.train.TrainingFailedError, ray.exceptions.RayError) as error:
         raise given_up(error) from error
-    told = dict(result.metrics or {})
-    if _REFUSED in told:
-        raise UsageError(told[_REFUSED])
-    return told
+    if isinstance(result.return_value, str):
+        raise UsageError(result.return_value)
+    return dict(result.return_value or {})
 
 
-def _work(config: dict[str, Any]) -> None:
+def _work(config: dict[str, Any]) -> dict[str, float] | str:
     try:
-        told = dict(config["work"]())
+        return dict(config["work"]())
     except UsageError as error:  # every worker meets it, and would meet it again
-        told = {_REFUSED: str(error)}
-    ray.train.report(told)
+        return str(error)
 
 
 def _scaling(workers: int, gpus: float | None, threads: int) -> ray.train.ScalingConfig:

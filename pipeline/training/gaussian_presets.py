@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pipeline.reconstruction.lgm import Preset
 from pipeline.training.options import TrainOptions
+
+if TYPE_CHECKING:
+    from pipeline.reconstruction.lgm import Preset  # diffusers comes with it, and takes seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +30,7 @@ class GaussianConfig:
             rays cannot undo a turn of 18 degrees, and sees a tenth of it.
     """
 
-    preset: Preset = "embedded"
+    preset: "Preset" = "embedded"
     batch_heads: int = 1
     targets: int = 4
     inputs_too: bool = False
