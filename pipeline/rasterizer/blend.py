@@ -1,19 +1,33 @@
 """Blend the hits of every tile into its pixels."""
 
+from typing import Any
+
 import numpy as np
 
 from pipeline.compiled import compiled
-from pipeline.rasterizer.layout import CHANNELS, F32, I32, I64
+from pipeline.rasterizer.lanes import load, spread, steps, store
+from pipeline.rasterizer.layout import (
+    CONIC_XX,
+    CONIC_XY,
+    CONIC_YY,
+    DIM,
+    F32,
+    FIRST_ROW,
+    GAUSSIAN,
+    I32,
+    I64,
+    PAST_ROW,
+    X,
+    Y,
+)
 from pipeline.rasterizer.layout import TILE_HEIGHT as HEIGHT
 from pipeline.rasterizer.layout import TILE_WIDTH as WIDTH
 from pipeline.rasterizer.pixels import (
     FIRST,
     FOURTH,
-    MAX_ALPHA,
+    HALF,
     ONE,
-    PIXELS,
-    PX,
-    PY,
+    ROW,
     SCRATCH,
     SECOND,
     THIRD,
@@ -22,28 +36,38 @@ from pipeline.rasterizer.pixels import (
     look_for_open,
     open_tile,
     pass_hit,
-    rows_reached,
+    seen_alpha,
     tile_hits,
 )
 
 
 @compiled
-def _blend_tile(ellipses: F32, channels: F32, hits: I32, row: int, scratch: F32) -> None:
+def _blend_tile(
+    ellipses: F32, channels: F32, fourth: Any, hits: I32, left: Any, top: Any, scratch: F32
+) -> None:
+    one = spread(ONE)
     for k in range(hits.shape[0]):
-        g, color = ellipses[hits[k]], channels[hits[k]]
-        x, y, xx, xy, yy, opacity, cut = g[0], g[1], g[2], g[3], g[4], g[5], g[6]
-        c0, c1, c2, c3 = color[0], color[1], color[2], color[3]
-        first, last = rows_reached(y, g[7], row)
-        s = scratch[first * WIDTH :]
-        for i in range((last - first) * WIDTH):
-            dx, dy = x - s[i + PX], y - s[i + PY]
-            u = (xx * dx + xy * dy) * dx + yy * (dy * dy)
-            alpha = min(MAX_ALPHA, opacity * exp_minus_eight(u))
-            weight, s[i + T] = pass_hit(s[i + T], alpha, u, cut)
-            s[i + FIRST] += weight * c0
-            s[i + SECOND] += weight * c1
-            s[i + THIRD] += weight * c2
-            s[i + FOURTH] += weight * c3
+        n, first = hits[k, GAUSSIAN], hits[k, FIRST_ROW]
+        g, color = ellipses[n], channels[n]
+        c0, c1, c2 = spread(color[0]), spread(color[1]), spread(color[2])
+        if fourth is not None:
+            c3 = spread(color[3])
+        dx = spread(g[X] - left - HALF) - steps()
+        dy = spread(g[Y] - top - HALF - np.float32(first))
+        along = spread(g[DIM]) + dx * dx * spread(g[CONIC_XX])
+        across, down = dx * spread(g[CONIC_XY]), spread(g[CONIC_YY])
+        for row in range(first, hits[k, PAST_ROW]):
+            at = row * ROW
+            u = along + dy * (across + dy * down)
+            t = load(scratch, at + T)
+            weight, t, _ = pass_hit(t, seen_alpha(u, exp_minus_eight(u)))
+            store(scratch, at + T, t)
+            store(scratch, at + FIRST, load(scratch, at + FIRST) + weight * c0)
+            store(scratch, at + SECOND, load(scratch, at + SECOND) + weight * c1)
+            store(scratch, at + THIRD, load(scratch, at + THIRD) + weight * c2)
+            if fourth is not None:
+                store(scratch, at + FOURTH, load(scratch, at + FOURTH) + weight * c3)
+            dy = dy - one
         if not look_for_open(scratch, k + 1):
             break
 
@@ -52,15 +76,15 @@ def _blend_tile(ellipses: F32, channels: F32, hits: I32, row: int, scratch: F32)
 def _close_tile(
     scratch: F32, column: int, row: int, background: F32, image: F32, alpha: F32
 ) -> None:
-    """Write a tile's pixels to ``image`` [H, W, CHANNELS] and ``alpha`` [H, W, 1]."""
-    height, width = image.shape[0], image.shape[1]
+    """Write a tile's pixels to ``image`` [H, W, channels] and ``alpha`` [H, W, 1]."""
+    height, width, channels = image.shape
     for y in range(min(HEIGHT, height - row * HEIGHT)):
         for x in range(min(WIDTH, width - column * WIDTH)):
-            i = y * WIDTH + x
+            i = y * ROW + x
             t = abs(scratch[i + T])
             pixel = image[row * HEIGHT + y, column * WIDTH + x]
-            for k in range(CHANNELS):
-                pixel[k] = scratch[i + FIRST + k * PIXELS] + t * background[k]
+            for k in range(channels):
+                pixel[k] = scratch[i + FIRST + k * WIDTH] + t * background[k]
             alpha[row * HEIGHT + y, column * WIDTH + x, 0] = ONE - t
 
 
@@ -68,7 +92,8 @@ def _close_tile(
 def blend_forward(
     ellipses: F32,
     channels: F32,
-    hit_gaussians: I32,
+    fourth: bool | None,
+    hits: I32,
     tile_starts: I32,
     view_starts: I64,
     columns: int,
@@ -82,13 +107,14 @@ def blend_forward(
 
     Args:
         ellipses: [C, N, ELLIPSE_FIELDS] from the projection.
-        channels: [C, N, CHANNELS].
-        hit_gaussians: [M] front to back per tile.
+        channels: [C, N, D], D three or four.
+        fourth: None where D is three: numba drops a branch on None.
+        hits: [M, HIT_FIELDS].
         tile_starts: [C, tiles + 1] relative to the view's first hit.
         view_starts: [C].
         columns: tiles in a row of the image.
-        backgrounds: [C, CHANNELS] behind everything.
-        images: [C, H, W, CHANNELS] out.
+        backgrounds: [C, D] behind everything.
+        images: [C, H, W, D] out.
         alphas: [C, H, W, 1] out.
         thread: which share, 0..threads - 1.
         threads: number of shares.
@@ -98,6 +124,7 @@ def blend_forward(
     for job in range(thread, images.shape[0] * (tile_starts.shape[1] - 1), threads):
         c, tile, first, last = tile_hits(tile_starts, view_starts, job)
         column, row = tile % columns, tile // columns
+        left, top = np.float32(column * WIDTH), np.float32(row * HEIGHT)
         open_tile(scratch, column, row, width, height)
-        _blend_tile(ellipses[c], channels[c], hit_gaussians[first:last], row, scratch)
+        _blend_tile(ellipses[c], channels[c], fourth, hits[first:last], left, top, scratch)
         _close_tile(scratch, column, row, backgrounds[c], images[c], alphas[c])
