@@ -76,7 +76,7 @@ class _HitLists:
 
 def _bin(depths: F32, ellipses: F32, tiles: I32, options: Options) -> _HitLists:
     (views, count), threads = depths.shape, options.threads
-    columns, rows = _columns(options), -(-options.height // TILE_HEIGHT)
+    columns, rows = _columns(options), _rows(options)
     tile_starts = np.empty((views, columns * rows + 1), np.int32)
     slots = np.empty((views, count + 1), np.int32)
     most = (tiles[..., 1] - tiles[..., 0]).sum(1, dtype=np.int64)
@@ -101,6 +101,10 @@ def _columns(options: Options) -> int:
     return -(-options.width // TILE_WIDTH)
 
 
+def _rows(options: Options) -> int:
+    return -(-options.height // TILE_HEIGHT)
+
+
 class _Blend(torch.autograd.Function):
     """Inputs: means2d, ellipses, depths, tiles, channels, backgrounds, absgrad, options."""
 
@@ -109,25 +113,26 @@ class _Blend(torch.autograd.Function):
         _, *tensors, absgrad, o = inputs
         ellipses, depths, channels, behind = (as_array(tensors[i]) for i in (0, 1, 3, 4))
         tiles = tensors[2].numpy()
-        images = np.empty((len(depths), o.height, o.width, channels.shape[-1]), np.float32)
-        alphas = np.empty((len(depths), o.height, o.width, 1), np.float32)
+        views, depth = len(depths), channels.shape[-1]
+        height, width = _rows(o) * TILE_HEIGHT, _columns(o) * TILE_WIDTH
+        images = np.empty((views, height, width * depth), np.float32)
+        alphas = np.empty((views, height, width), np.float32)
         lists = []
-        for part in _parts(len(depths)):
+        for part in _parts(views):
             hits = _bin(depths[part], ellipses[part], tiles[part], o)
             out = (behind[part], images[part], alphas[part])
             splats = _splats(ellipses[part], channels[part])
-            args = (*splats, *hits.by_tile, _columns(o), *out)
-            run_interleaved(blend_forward, args, o.threads)
+            run_interleaved(blend_forward, (*splats, *hits.by_tile, _columns(o), *out), o.threads)
             lists.append(hits)
         ctx.saved = (ellipses, channels, images, alphas, lists, absgrad, o)
         if not any(ctx.needs_input_grad):
             ctx.saved = None
-        return torch.from_numpy(images), torch.from_numpy(alphas)
+        return _shown(images, depth, o), _shown(alphas, 1, o)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         ellipses, channels, images, alphas, lists, absgrad, options = ctx.saved
-        v_images, v_alphas = (as_array(g) for g in grads)
+        v_images, v_alphas = (_filled_up(g, options) for g in grads)
         v_positions = np.zeros((*ellipses.shape[:2], 2), np.float32)
         v = (v_positions, np.zeros_like(ellipses), np.zeros_like(channels))
         absolute = None if absgrad is None else absgrad.numpy()
@@ -136,8 +141,26 @@ class _Blend(torch.autograd.Function):
             out = (*(g[part] for g in v), None if absolute is None else absolute[part])
             _back(_splats(ellipses[part], channels[part]), hits, shown, out, options)
         v_means2d, v_ellipses, v_channels = (torch.from_numpy(g) for g in v)
-        v_behind = torch.from_numpy((v_images * (1 - alphas)).sum((1, 2)))
+        v_behind = None
+        if ctx.needs_input_grad[5]:
+            by_pixel = v_images.reshape(*alphas.shape, -1) * (1 - alphas[..., None])
+            v_behind = torch.from_numpy(by_pixel.sum((1, 2)))
         return v_means2d, v_ellipses, None, None, v_channels, v_behind, None, None
+
+
+def _shown(pixels: F32, depth: int, options: Options) -> torch.Tensor:
+    """Of whole tiles what the image shows, [C, H, W, depth]."""
+    whole = pixels.reshape(*pixels.shape[:2], -1, depth)
+    return torch.from_numpy(np.ascontiguousarray(whole[:, : options.height, : options.width]))
+
+
+def _filled_up(gradient: torch.Tensor, options: Options) -> F32:
+    """A gradient [C, H, W, D] as [C, H, W * D] with zeros to whole tiles."""
+    right = _columns(options) * TILE_WIDTH - options.width
+    below = _rows(options) * TILE_HEIGHT - options.height
+    if right or below:
+        gradient = torch.nn.functional.pad(gradient, (0, 0, 0, right, 0, below))
+    return as_array(gradient).reshape(*gradient.shape[:2], -1)
 
 
 def _parts(views: int) -> list[slice]:

@@ -14,18 +14,29 @@ from typing import Any
 import numpy as np
 
 from pipeline.compiled import compiled
-from pipeline.rasterizer.lanes import any_of, least, load, minus_magnitude, spread, steps, store, where
-from pipeline.rasterizer.layout import F32, FAINTEST, I32, I64, Numbers
+from pipeline.rasterizer.lanes import (
+    any_of,
+    least,
+    load,
+    minus_magnitude,
+    quotient,
+    spread,
+    steps,
+    store,
+    where,
+)
+from pipeline.rasterizer.layout import CONIC_XX, CONIC_XY, CONIC_YY, DIM, F32, FAINTEST, I32, I64, Numbers, X, Y
 from pipeline.rasterizer.layout import TILE_HEIGHT as HEIGHT
 from pipeline.rasterizer.layout import TILE_WIDTH as WIDTH
 
 CHECK_EVERY = 16
 """Hits between two looks at whether any pixel of the tile is still open."""
 
-T, Q, FIRST, SECOND, THIRD, FOURTH = (k * WIDTH for k in range(6))
-"""Offsets into a row of ``scratch``: transmittance, Q of the backward pass, and what each of the
-channels has gathered (backward: its gradient)."""
-ROW = 6 * WIDTH
+T, ALPHA, Q, ODDS, FIRST, SECOND, THIRD, FOURTH = (k * WIDTH for k in range(8))
+"""Offsets into a row of ``scratch``: transmittance, what the present hit covers, Q and alpha /
+(1 - alpha) of the backward pass, and what each of the channels has gathered (backward: its
+gradient)."""
+ROW = 8 * WIDTH
 SCRATCH = ROW * HEIGHT
 
 ZERO = np.float32(0)
@@ -59,9 +70,22 @@ def exp_minus_eight(u: Any) -> Any:
 
 
 @compiled
-def seen_alpha(u: Any, free: Any) -> Any:
-    """What a hit of exp(-8 u) = ``free`` covers of its pixels."""
-    return where(u <= spread(_FAINTEST), least(free, spread(MAX_ALPHA)), spread(ZERO))
+def cover_rows(
+    ellipse: Any, left: Any, top: Any, first: int, past: int, scratch: F32, odds: Any
+) -> None:
+    """Fill what a hit covers of the pixels of some rows, ALPHA, and ODDS unless None."""
+    dx = spread(ellipse[X] - left - HALF) - steps()
+    dy = spread(ellipse[Y] - top - HALF - np.float32(first))
+    along = spread(ellipse[DIM]) + dx * dx * spread(ellipse[CONIC_XX])
+    across, down = dx * spread(ellipse[CONIC_XY]), spread(ellipse[CONIC_YY])
+    for row in range(first, past):
+        u = along + dy * (across + dy * down)
+        alpha = least(exp_minus_eight(u), spread(MAX_ALPHA))
+        alpha = where(u <= spread(_FAINTEST), alpha, spread(ZERO))
+        store(scratch, row * ROW + ALPHA, alpha)
+        if odds is not None:
+            store(scratch, row * ROW + ODDS, quotient(alpha, spread(ONE) - alpha))
+        dy = dy - spread(ONE)
 
 
 @compiled
@@ -74,12 +98,10 @@ def pass_hit(t: Any, alpha: Any) -> Numbers:
 
 
 @compiled
-def open_tile(scratch: F32, column: int, row: int, width: int, height: int) -> None:
-    """Reset a tile's pixels; those outside the image start stopped."""
-    across = spread(np.float32(width - column * WIDTH)) > steps()
+def open_tile(scratch: F32) -> None:
+    """Reset a tile's pixels."""
     for y in range(HEIGHT):
-        inside = ONE if row * HEIGHT + y < height else -ONE
-        store(scratch, y * ROW + T, where(across, spread(np.float32(inside)), spread(-ONE)))
+        store(scratch, y * ROW + T, spread(ONE))
         for field in range(Q, ROW, WIDTH):
             store(scratch, y * ROW + field, spread(ZERO))
 

@@ -13,8 +13,8 @@ from pipeline.compiled import compiled
 from pipeline.rasterizer.lanes import (
     lane,
     load,
+    load_pixels,
     minus_magnitude,
-    quotient,
     spread,
     steps,
     store,
@@ -40,10 +40,12 @@ from pipeline.rasterizer.layout import (
 from pipeline.rasterizer.layout import TILE_HEIGHT as HEIGHT
 from pipeline.rasterizer.layout import TILE_WIDTH as WIDTH
 from pipeline.rasterizer.pixels import (
+    ALPHA,
     FIRST,
     FOURTH,
     HALF,
     MAX_ALPHA,
+    ODDS,
     ONE,
     ROW,
     SCRATCH,
@@ -52,11 +54,10 @@ from pipeline.rasterizer.pixels import (
     ZERO,
     Q,
     T,
-    exp_minus_eight,
+    cover_rows,
     look_for_open,
     open_tile,
     pass_hit,
-    seen_alpha,
     tile_hits,
 )
 
@@ -80,55 +81,52 @@ def _unblend_tile(
 
     One long loop: its sums stay in registers. Numba drops the branches on what is None.
     """
-    one, none = spread(ONE), spread(ZERO)
+    none = spread(ZERO)
     done = 0
     for k in range(hits.shape[0]):
-        n, first = hits[k, GAUSSIAN], hits[k, FIRST_ROW]
+        n, first, past = hits[k, GAUSSIAN], hits[k, FIRST_ROW], hits[k, PAST_ROW]
         g, color = ellipses[n], channels[n]
+        cover_rows(g, left, top, first, past, scratch, True)
         c0, c1, c2 = spread(color[0]), spread(color[1]), spread(color[2])
         v_c0, v_c1, v_c2, v_c3 = none, none, none, none
         if fourth is not None:
             c3 = spread(color[3])
         dx = spread(g[X] - left - HALF) - steps()
         dy = spread(g[Y] - top - HALF - np.float32(first))
-        along = spread(g[DIM]) + dx * dx * spread(g[CONIC_XX])
-        across, down = dx * spread(g[CONIC_XY]), spread(g[CONIC_YY])
         m, m_y, m_yy, minus_x, minus_y = none, none, none, none, none
-        for row in range(first, hits[k, PAST_ROW]):
+        for row in range(first, past):
             at = row * ROW
-            u = along + dy * (across + dy * down)
-            free = exp_minus_eight(u)
-            alpha = seen_alpha(u, free)
-            t = load(scratch, at + T)
-            weight, after, stays = pass_hit(t, alpha)
-            store(scratch, at + T, after)
-            v0, v1, v2 = (
-                load(scratch, at + FIRST),
-                load(scratch, at + SECOND),
-                load(scratch, at + THIRD),
-            )
-            shown = c0 * v0 + c1 * v1 + c2 * v2
+            alpha = load(scratch, at + ALPHA)
+            weight, t, stays = pass_hit(load(scratch, at + T), alpha)
+            store(scratch, at + T, t)
+            v = load(scratch, at + FIRST)
+            shown = c0 * v
+            v_c0 = v_c0 + weight * v
+            v = load(scratch, at + SECOND)
+            shown = shown + c1 * v
+            v_c1 = v_c1 + weight * v
+            v = load(scratch, at + THIRD)
+            shown = shown + c2 * v
+            v_c2 = v_c2 + weight * v
             if fourth is not None:
-                v3 = load(scratch, at + FOURTH)
-                shown = shown + c3 * v3
-                v_c3 = v_c3 + weight * v3
-            rest = load(scratch, at + Q) - weight * shown
+                v = load(scratch, at + FOURTH)
+                shown = shown + c3 * v
+                v_c3 = v_c3 + weight * v
+            shown = weight * shown
+            rest = load(scratch, at + Q) - shown
             store(scratch, at + Q, rest)
-            v_alpha = t * shown - quotient(rest, one - alpha)
-            v_sigma = where(stays & (free <= spread(MAX_ALPHA)), none - alpha * v_alpha, none)
-            v_c0 = v_c0 + weight * v0
-            v_c1 = v_c1 + weight * v1
-            v_c2 = v_c2 + weight * v2
-            m = m + v_sigma
+            free = stays & (spread(MAX_ALPHA) > alpha)
+            v_sigma = where(free, rest * load(scratch, at + ODDS) - shown, none)
             v_y = v_sigma * dy
+            m = m + v_sigma
             m_y = m_y + v_y
             m_yy = m_yy + v_y * dy
             if absolute is not None:
                 slope_x = spread(TWO * g[CONIC_XX]) * dx + spread(g[CONIC_XY]) * dy
-                slope_y = across + spread(TWO * g[CONIC_YY]) * dy
+                slope_y = spread(g[CONIC_XY]) * dx + spread(TWO * g[CONIC_YY]) * dy
                 minus_x = minus_x + minus_magnitude(v_sigma * slope_x)
                 minus_y = minus_y + minus_magnitude(v_sigma * slope_y)
-            dy = dy - one
+            dy = dy - spread(ONE)
         out = gradients[hits[k, SLOT]]
         m_x = m * dx
         store(out, 0, sums(m, m_x, m_y, m_x * dx, m_y * dx, m_yy, v_c0, v_c1))
@@ -150,20 +148,30 @@ def _unblend_tile(
 
 @compiled
 def _load_gradients(
-    scratch: F32, column: int, row: int, image: F32, alpha: F32, v_image: F32, v_alpha: F32
+    scratch: F32,
+    fourth: Any,
+    left: int,
+    top: int,
+    image: F32,
+    alpha: F32,
+    v_image: F32,
+    v_alpha: F32,
 ) -> None:
     """Put the gradients of a tile's pixels, and Q before the first hit, into ``scratch``."""
-    height, width, channels = image.shape
-    for y in range(min(HEIGHT, height - row * HEIGHT)):
-        for x in range(min(WIDTH, width - column * WIDTH)):
-            i = y * ROW + x
-            at = (row * HEIGHT + y, column * WIDTH + x)
-            pixel, v_pixel = image[at], v_image[at]
-            rest = -(ONE - alpha[at][0]) * v_alpha[at][0]
-            for k in range(channels):
-                scratch[i + FIRST + k * WIDTH] = v_pixel[k]
-                rest += v_pixel[k] * pixel[k]
-            scratch[i + Q] = rest
+    depth = 3 if fourth is None else 4
+    for y in range(HEIGHT):
+        at = y * ROW
+        pixels = load_pixels(image[top + y], left * depth, fourth)
+        v = load_pixels(v_image[top + y], left * depth, fourth)
+        t = spread(ONE) - load(alpha[top + y], left)
+        rest = v[0] * pixels[0] + v[1] * pixels[1] + v[2] * pixels[2]
+        if fourth is not None:
+            store(scratch, at + FOURTH, v[3])
+            rest = rest + v[3] * pixels[3]
+        store(scratch, at + FIRST, v[0])
+        store(scratch, at + SECOND, v[1])
+        store(scratch, at + THIRD, v[2])
+        store(scratch, at + Q, rest - t * load(v_alpha[top + y], left))
 
 
 @compiled
@@ -194,22 +202,22 @@ def blend_backward(
         tile_starts: [C, tiles + 1].
         view_starts: [C].
         columns: tiles in a row of the image.
-        images: [C, H, W, D] the forward result, background included.
-        alphas: [C, H, W, 1] the forward result.
-        v_images: [C, H, W, D] d loss / d images.
-        v_alphas: [C, H, W, 1] d loss / d alphas.
+        images: [C, H, W * D] the forward result, background included.
+        alphas: [C, H, W] the forward result.
+        v_images: [C, H, W * D] d loss / d images, zero where tiles reach beyond them.
+        v_alphas: [C, H, W] d loss / d alphas, likewise.
         hit_gradients: [M, MOMENTS + D] out.
         hit_absolute: [M, 2] out, the sums over pixels of |d loss / d position|, or None.
         thread: which share, 0..threads - 1.
         threads: number of shares.
     """
-    height, width = images.shape[1], images.shape[2]
     scratch = np.empty(SCRATCH, np.float32)
     for job in range(thread, images.shape[0] * (tile_starts.shape[1] - 1), threads):
-        c, tile, first, last = tile_hits(tile_starts, view_starts, job)
-        column, row = tile % columns, tile // columns
-        splats = (ellipses[c], channels[c], fourth, hits[first:last])
-        corner = (np.float32(column * WIDTH), np.float32(row * HEIGHT))
-        open_tile(scratch, column, row, width, height)
-        _load_gradients(scratch, column, row, images[c], alphas[c], v_images[c], v_alphas[c])
+        c, tile, first, past = tile_hits(tile_starts, view_starts, job)
+        left, top = tile % columns * WIDTH, tile // columns * HEIGHT
+        corner = (np.float32(left), np.float32(top))
+        splats = (ellipses[c], channels[c], fourth, hits[first:past])
+        shown = (images[c], alphas[c], v_images[c], v_alphas[c])
+        open_tile(scratch)
+        _load_gradients(scratch, fourth, left, top, *shown)
         _unblend_tile(*splats, *corner, scratch, hit_gradients, hit_absolute)
