@@ -86,24 +86,23 @@ class _Blend(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, module: Any, size: int, *tensors: torch.Tensor) -> Any:
-        image, left, ctx.lists = module.rasterize(size, *(t.detach() for t in tensors))
+        # The kernels read the numbers of a strided tensor as if it were not strided.
+        whole = [t.detach().contiguous() for t in tensors]
+        image, left, ctx.lists = module.rasterize(size, *whole)
         ctx.module, ctx.size = module, size
-        ctx.save_for_backward(*tensors, left)
+        ctx.save_for_backward(*whole, left)
         return image, 1 - left
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
-        tensors = [t.detach() for t in ctx.saved_tensors]
-        inputs = (ctx.size, *tensors, ctx.lists, *(g.contiguous() for g in grads))
+        inputs = (ctx.size, *ctx.saved_tensors, ctx.lists, *(g.contiguous() for g in grads))
         return None, None, *ctx.module.unrasterize(*inputs), None, None, None
 
 
 def renderer(module: Any) -> Callable[[Scene, Cameras, int], tuple[torch.Tensor, torch.Tensor]]:
     """A function that renders a scene on black: images [V, S, S, 3], alphas [V, S, S, 1]."""
 
-    def render(
-        scene: Scene, cameras: Cameras, size_px: int
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def render(scene: Scene, cameras: Cameras, size_px: int) -> tuple[torch.Tensor, torch.Tensor]:
         means, quats, scales, opacities, colors = scene
         quats = torch.nn.functional.normalize(quats, dim=-1)
         images, alphas = [], []
@@ -111,9 +110,7 @@ def renderer(module: Any) -> Callable[[Scene, Cameras, int], tuple[torch.Tensor,
             view = torch.from_numpy(matrix)
             lens = (*(float(K[i]) for i in ((0, 0), (1, 1), (0, 2), (1, 2))), size_px, 0.01)
             full = _projection(K, size_px) @ view
-            xys, _, conics, cov2d, depths = module.project(
-                means, scales, quats, view, full, *lens
-            )
+            xys, _, conics, cov2d, depths = module.project(means, scales, quats, view, full, *lens)
             channels = (colors, opacities[:, None], torch.zeros(3))
             image, alpha = _Blend.apply(  # type: ignore[no-untyped-call]
                 module, size_px, xys, conics, *channels, cov2d, depths

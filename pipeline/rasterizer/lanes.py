@@ -198,7 +198,9 @@ def minus_magnitude(_: Any, a: Any) -> Any:
 @intrinsic  # type: ignore[misc]
 def quotient(_: Any, a: Any, b: Any) -> Any:
     """a / b, in the last bits no better than 2^-21: a reciprocal estimate where there is one."""
-    return LANES(LANES, LANES), lambda c, b, s, args: b.fdiv(*args, flags=("arcp", "afn", "contract", "nnan", "ninf", "nsz", "reassoc"))
+    return LANES(LANES, LANES), lambda c, b, s, args: b.fdiv(
+        *args, flags=("arcp", "afn", "contract", "nnan", "ninf", "nsz", "reassoc")
+    )
 
 
 @intrinsic  # type: ignore[misc]

@@ -25,7 +25,19 @@ from pipeline.rasterizer.lanes import (
     store,
     where,
 )
-from pipeline.rasterizer.layout import CONIC_XX, CONIC_XY, CONIC_YY, DIM, F32, FAINTEST, I32, I64, Numbers, X, Y
+from pipeline.rasterizer.layout import (
+    CONIC_XX,
+    CONIC_XY,
+    CONIC_YY,
+    DIM,
+    F32,
+    FAINTEST,
+    I32,
+    I64,
+    Numbers,
+    X,
+    Y,
+)
 from pipeline.rasterizer.layout import TILE_HEIGHT as HEIGHT
 from pipeline.rasterizer.layout import TILE_WIDTH as WIDTH
 
