@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.compiled import compiled
+from pipeline.rasterizer.depth_order import sorted_by_depth
 from pipeline.rasterizer.layout import (
     CONIC_XY,
     CONIC_YY,
@@ -32,8 +33,6 @@ from pipeline.rasterizer.layout import (
 from pipeline.rasterizer.layout import TILE_HEIGHT as HEIGHT
 from pipeline.rasterizer.layout import TILE_WIDTH as WIDTH
 
-_RADIX_BITS = 12
-_RADIX = 1 << _RADIX_BITS
 _SLACK_PX = np.float32(0.01)
 """Wider than what rounding moves the edge of an ellipse: nothing that can be seen is dropped."""
 
@@ -73,42 +72,6 @@ def _rows_in_strip(ellipse: Any, outline: Numbers, left: Any, height: int) -> tu
 
 
 @compiled
-def _sorted_by_depth(depths: F32, tiles: I32) -> I32:
-    """The Gaussians of one view that touch a tile, nearest first; equal depths keep their order.
-
-    A radix sort of the depths' bits, which order like the positive floats they encode; digits
-    that no two depths differ in are skipped.
-    """
-    bits = depths.view(np.int32)
-    keys = np.empty(tiles.shape[0], np.int32)
-    order = np.empty(tiles.shape[0], np.int32)
-    seen, low, high = 0, np.int32(2**31 - 1), np.int32(0)
-    for n in range(tiles.shape[0]):
-        if tiles[n, 1] > tiles[n, 0]:
-            keys[seen] = bits[n]
-            order[seen] = n
-            low, high = min(low, bits[n]), max(high, bits[n])
-            seen += 1
-    other_keys, other_order = np.empty(seen, np.int32), np.empty(seen, np.int32)
-    shift = 0
-    while seen and (high - low) >> shift:
-        places = np.zeros(_RADIX + 1, np.int32)
-        for i in range(seen):
-            places[(((keys[i] - low) >> shift) & (_RADIX - 1)) + 1] += 1
-        for b in range(_RADIX):
-            places[b + 1] += places[b]
-        for i in range(seen):
-            bucket = ((keys[i] - low) >> shift) & (_RADIX - 1)
-            other_keys[places[bucket]] = keys[i]
-            other_order[places[bucket]] = order[i]
-            places[bucket] += 1
-        keys, other_keys = other_keys, keys
-        order, other_order = other_order, order
-        shift += _RADIX_BITS
-    return order[:seen]
-
-
-@compiled
 def list_spans(
     depths: F32,
     ellipses: F32,
@@ -145,7 +108,7 @@ def list_spans(
         per_tile[:] = 0
         per_gaussian[:] = 0
         s = span_starts[c]
-        for n in _sorted_by_depth(depths[c], tiles[c]):
+        for n in sorted_by_depth(depths[c], tiles[c]):
             ellipse, rectangle = ellipses[c, n], tiles[c, n]
             outline = _outline(ellipse)
             for x in range(rectangle[0], rectangle[1]):

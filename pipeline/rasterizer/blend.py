@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from pipeline.compiled import compiled
-from pipeline.rasterizer.lanes import load, minus_magnitude, spread, store, store_pixels
+from pipeline.rasterizer.lane_memory import load, store, store_pixels
+from pipeline.rasterizer.lanes import minus_magnitude, spread
 from pipeline.rasterizer.layout import (
     F32,
     FIRST_ROW,
@@ -17,9 +18,9 @@ from pipeline.rasterizer.layout import (
 from pipeline.rasterizer.layout import TILE_HEIGHT as HEIGHT
 from pipeline.rasterizer.layout import TILE_WIDTH as WIDTH
 from pipeline.rasterizer.pixels import (
+    ALPHA,
     FIRST,
     FOURTH,
-    ALPHA,
     ONE,
     ROW,
     SCRATCH,

@@ -5,7 +5,8 @@ says `Lanes` needs no proof: ``+ - * <= >`` on two of them, and the functions he
 vector instructions each, on any CPU that LLVM knows (AVX2 has registers of eight; others take two
 of four). Products may be fused with a sum that takes them; nothing else is rearranged.
 
-The names exist in kernels only; they do nothing when called from Python.
+The names exist in kernels only; they do nothing when called from Python. `lane_memory` has what
+reads and writes arrays.
 """
 
 import operator
@@ -13,13 +14,12 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.core.typing.templates import ConcreteTemplate, infer_global
 from numba.core.typing.templates import signature as signature_of
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
 COUNT = 8
-_FLOATS = ir.VectorType(ir.FloatType(), COUNT)
+FLOATS = ir.VectorType(ir.FloatType(), COUNT)
 _BITS = ir.VectorType(ir.IntType(32), COUNT)
 _FLAGS = ir.VectorType(ir.IntType(1), COUNT)
 _FUSE = ("contract",)
@@ -41,7 +41,7 @@ class _Mask(types.Type):  # type: ignore[misc]
 
 class _LanesModel(models.PrimitiveModel):  # type: ignore[misc]
     def __init__(self, manager: Any, kind: Any) -> None:
-        super().__init__(manager, kind, _FLOATS)
+        super().__init__(manager, kind, FLOATS)
 
 
 class _MaskModel(models.PrimitiveModel):  # type: ignore[misc]
@@ -52,6 +52,11 @@ class _MaskModel(models.PrimitiveModel):  # type: ignore[misc]
 LANES, MASK = _Lanes(), _Mask()
 register_model(_Lanes)(_LanesModel)
 register_model(_Mask)(_MaskModel)
+
+
+def in_kernels(function: Any) -> Any:
+    """Give compiled kernels a function that emits its own instructions."""
+    return intrinsic(function)
 
 
 def _operator(function: Any, result: Any, emit: Any) -> None:
@@ -74,101 +79,25 @@ _operator(operator.and_, MASK, lambda b, x, y: b.and_(x, y))
 
 def _spread(builder: Any, number: Any) -> Any:
     """Eight times the same number."""
-    one = builder.insert_element(ir.Constant(_FLOATS, ir.Undefined), number, ir.IntType(32)(0))
+    one = builder.insert_element(ir.Constant(FLOATS, ir.Undefined), number, ir.IntType(32)(0))
     zeros = ir.Constant(_BITS, [0] * COUNT)
-    return builder.shuffle_vector(one, ir.Constant(_FLOATS, ir.Undefined), zeros)
+    return builder.shuffle_vector(one, ir.Constant(FLOATS, ir.Undefined), zeros)
 
 
-def _place(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> Any:
-    """The address of eight numbers of a contiguous array."""
-    data = context.make_array(kind)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [index]), _FLOATS.as_pointer())
-
-
-@intrinsic  # type: ignore[misc]
+@in_kernels
 def spread(_: Any, number: Any) -> Any:
     """Eight times a float32."""
     return LANES(types.float32), lambda c, b, s, args: _spread(b, args[0])
 
 
-@intrinsic  # type: ignore[misc]
+@in_kernels
 def steps(_: Any) -> Any:
     """0, 1, ... 7."""
-    numbers = ir.Constant(_FLOATS, [float(i) for i in range(COUNT)])
+    numbers = ir.Constant(FLOATS, [float(i) for i in range(COUNT)])
     return LANES(), lambda c, b, s, args: numbers
 
 
-@intrinsic  # type: ignore[misc]
-def load(_: Any, array: Any, index: Any) -> Any:
-    """Eight numbers of a flat float32 array, from ``index`` on; nothing checks the bounds."""
-
-    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.load(_place(context, builder, signature.args[0], *args), align=4)
-
-    return LANES(array, types.intp), emit
-
-
-@intrinsic  # type: ignore[misc]
-def store(_: Any, array: Any, index: Any, numbers: Any) -> Any:
-    """Write eight numbers to a flat float32 array, from ``index`` on."""
-
-    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        place = _place(context, builder, signature.args[0], *args[:2])
-        builder.store(args[2], place, align=4)
-        return context.get_dummy_value()
-
-    return types.none(array, types.intp, LANES), emit
-
-
-def _concatenated(builder: Any, parts: list[Any]) -> Any:
-    """One long vector of vectors of the same length; an odd one out is filled up with itself."""
-    while len(parts) > 1:
-        parts = parts + parts[len(parts) // 2 * 2 :]
-        length = parts[0].type.count
-        every = ir.Constant(ir.VectorType(ir.IntType(32), 2 * length), list(range(2 * length)))
-        pairs = zip(parts[::2], parts[1::2], strict=True)
-        parts = [builder.shuffle_vector(a, b, every) for a, b in pairs]
-    return parts[0]
-
-
-def _picked(builder: Any, numbers: Any, picks: list[int]) -> Any:
-    mask = ir.Constant(ir.VectorType(ir.IntType(32), len(picks)), picks)
-    return builder.shuffle_vector(numbers, numbers, mask)
-
-
-@intrinsic  # type: ignore[misc]
-def store_pixels(_: Any, array: Any, index: Any, channels: Any) -> Any:
-    """Write eight pixels, channels side by side, to a flat float32 array from ``index`` on."""
-    depth = len(channels)
-
-    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        planes = _concatenated(builder, cgutils.unpack_tuple(builder, args[2], depth))
-        picks = [k * COUNT + pixel for pixel in range(COUNT) for k in range(depth)]
-        pixels = _picked(builder, planes, picks)
-        place = _place(context, builder, signature.args[0], *args[:2])
-        builder.store(pixels, builder.bitcast(place, pixels.type.as_pointer()), align=4)
-        return context.get_dummy_value()
-
-    return types.none(array, types.intp, channels), emit
-
-
-@intrinsic  # type: ignore[misc]
-def load_pixels(_: Any, array: Any, index: Any, fourth: Any) -> Any:
-    """Eight pixels of three channels, or of four unless ``fourth`` is None, channel by channel."""
-    depth = 3 if isinstance(fourth, types.NoneType) else 4
-
-    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        place = _place(context, builder, signature.args[0], *args[:2])
-        kind = ir.VectorType(ir.FloatType(), COUNT * depth)
-        pixels = builder.load(builder.bitcast(place, kind.as_pointer()), align=4)
-        picks = [list(range(k, COUNT * depth, depth)) for k in range(depth)]
-        planes = [_picked(builder, pixels, pick) for pick in picks]
-        return context.make_tuple(builder, signature.return_type, planes)
-
-    return types.UniTuple(LANES, depth)(array, types.intp, fourth), emit
-
-
-@intrinsic  # type: ignore[misc]
+@in_kernels
 def least(_: Any, a: Any, b: Any) -> Any:
     """The smaller of each two numbers."""
 
@@ -178,38 +107,38 @@ def least(_: Any, a: Any, b: Any) -> Any:
     return LANES(LANES, LANES), emit
 
 
-@intrinsic  # type: ignore[misc]
+@in_kernels
 def where(_: Any, mask: Any, a: Any, b: Any) -> Any:
     """The number of ``a`` where the mask says so, else that of ``b``."""
     return LANES(MASK, LANES, LANES), lambda c, b, s, args: b.select(*args)
 
 
-@intrinsic  # type: ignore[misc]
+@in_kernels
 def minus_magnitude(_: Any, a: Any) -> Any:
     """-|a|: the sign bit set."""
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         signs = ir.Constant(_BITS, [-(2**31)] * COUNT)
-        return builder.bitcast(builder.or_(builder.bitcast(args[0], _BITS), signs), _FLOATS)
+        return builder.bitcast(builder.or_(builder.bitcast(args[0], _BITS), signs), FLOATS)
 
     return LANES(LANES), emit
 
 
-@intrinsic  # type: ignore[misc]
+@in_kernels
 def quotient(_: Any, a: Any, b: Any) -> Any:
-    """a / b, in the last bits no better than 2^-21: a reciprocal estimate where there is one."""
+    """A quotient of two, made from an estimate of the reciprocal where the CPU has one."""
     return LANES(LANES, LANES), lambda c, b, s, args: b.fdiv(
         *args, flags=("arcp", "afn", "contract", "nnan", "ninf", "nsz", "reassoc")
     )
 
 
-@intrinsic  # type: ignore[misc]
+@in_kernels
 def lane(_: Any, numbers: Any, index: Any) -> Any:
     """One of the eight, as a float32."""
     return types.float32(LANES, types.intp), lambda c, b, s, args: b.extract_element(*args)
 
 
-@intrinsic  # type: ignore[misc]
+@in_kernels
 def any_of(_: Any, mask: Any) -> Any:
     """Whether the mask says yes anywhere."""
 
@@ -220,7 +149,7 @@ def any_of(_: Any, mask: Any) -> Any:
     return types.boolean(MASK), emit
 
 
-@intrinsic  # type: ignore[misc]
+@in_kernels
 def sums(_: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any) -> Any:
     """The sum of each argument's eight numbers, as eight numbers."""
     low, high = [0, 8, 1, 9, 4, 12, 5, 13], [2, 10, 3, 11, 6, 14, 7, 15]

@@ -2,8 +2,8 @@
 
 Legend: C cameras, N Gaussians, M hits (pairs of a Gaussian and a tile that it touches).
 ``ellipses`` [C, N, ELLIPSE_FIELDS] float32 holds the shape of every visible Gaussian on the
-screen, ``channels`` [C, N, CHANNELS] float32 what it shows. ``tiles`` [C, N, 4] int32 is its tile
-rectangle (x start, x stop, y start, y stop), empty for what cannot be seen.
+screen, ``channels`` [C, N, D] float32 what it shows, D three or CHANNELS. ``tiles`` [C, N, 4] int32
+is its tile rectangle (x start, x stop, y start, y stop), empty for what cannot be seen.
 """
 
 import math
@@ -22,7 +22,7 @@ Numbers = tuple[Any, ...]
 
 TILE_WIDTH = lanes.COUNT
 TILE_HEIGHT = 16
-"""Pixels. 8x16 was 10-25 % faster than 16x16 with AVX2-wide code; images do not depend on it."""
+"""Pixels. A row is one `lanes`; 24 and 32 rows were no faster. Images do not depend on it."""
 
 CHANNELS = 4
 """Blended at once at most: colour and depth. More channels take more passes; fewer than three do

@@ -14,17 +14,8 @@ from typing import Any
 import numpy as np
 
 from pipeline.compiled import compiled
-from pipeline.rasterizer.lanes import (
-    any_of,
-    least,
-    load,
-    minus_magnitude,
-    quotient,
-    spread,
-    steps,
-    store,
-    where,
-)
+from pipeline.rasterizer.lane_memory import load, store
+from pipeline.rasterizer.lanes import any_of, least, minus_magnitude, quotient, spread, steps, where
 from pipeline.rasterizer.layout import (
     CONIC_XX,
     CONIC_XY,

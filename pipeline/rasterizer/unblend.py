@@ -10,22 +10,12 @@ from typing import Any
 import numpy as np
 
 from pipeline.compiled import compiled
-from pipeline.rasterizer.lanes import (
-    lane,
-    load,
-    load_pixels,
-    minus_magnitude,
-    spread,
-    steps,
-    store,
-    sums,
-    where,
-)
+from pipeline.rasterizer.lane_memory import load, load_pixels, store
+from pipeline.rasterizer.lanes import lane, minus_magnitude, spread, steps, sums, where
 from pipeline.rasterizer.layout import (
     CONIC_XX,
     CONIC_XY,
     CONIC_YY,
-    DIM,
     F32,
     FIRST_ROW,
     GAUSSIAN,

@@ -6,18 +6,15 @@ import numba
 import numpy as np
 import pytest
 
+from pipeline.rasterizer.lane_memory import load, load_pixels, store, store_pixels
 from pipeline.rasterizer.lanes import (
     any_of,
     lane,
     least,
-    load,
-    load_pixels,
     minus_magnitude,
     quotient,
     spread,
     steps,
-    store,
-    store_pixels,
     sums,
     where,
 )
