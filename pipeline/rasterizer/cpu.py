@@ -70,17 +70,23 @@ def _render(
     ]
     image = torch.cat([p[0] for p in passes], -1) if len(passes) > 1 else passes[0][0]
     alpha = passes[0][1]
+    if image.shape[-1] > count:
+        image = image[..., :count]
     if "ED" not in options.render_mode:
-        return image[..., :count], alpha
+        return image, alpha
     depth = image[..., count - 1 : count] / alpha.clamp(min=1e-10)
     return torch.cat([image[..., : count - 1], depth], -1), alpha
 
 
 def _in_passes(parts: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
-    """``parts`` side by side in the last axis, then filled up and cut to CHANNELS each."""
-    missing = -sum(p.shape[-1] for p in parts) % CHANNELS
-    filler = parts[0].new_zeros(*parts[0].shape[:-1], missing)
-    return torch.split(torch.cat([*parts, filler], -1), CHANNELS, -1)
+    """``parts`` side by side in the last axis, cut to three or four each; filled up with zeros."""
+    count = sum(p.shape[-1] for p in parts)
+    passes = -(-count // CHANNELS)
+    sizes = [max(3, count // passes + (i < count % passes)) for i in range(passes)]
+    missing = sum(sizes) - count
+    if missing:
+        parts = [*parts, parts[0].new_zeros(*parts[0].shape[:-1], missing)]
+    return torch.split(torch.cat(parts, -1) if len(parts) > 1 else parts[0], sizes, -1)
 
 
 def _channels(

@@ -6,12 +6,10 @@ import numpy as np
 
 from pipeline.compiled import compiled
 from pipeline.rasterizer.layout import (
-    CHANNELS,
     CONIC_XX,
     CONIC_XY,
     CONIC_YY,
     F32,
-    HIT_FIELDS,
     I32,
     I64,
     MOMENTS,
@@ -24,11 +22,11 @@ EIGHT = np.float32(8)
 
 
 @compiled
-def _sum_rows(rows: F32, slots: I32, total: Any) -> None:
+def _sum_rows(rows: F32, total: Any) -> None:
     total[:] = ZERO
-    for hit in slots:
+    for i in range(rows.shape[0]):
         for k in range(rows.shape[1]):
-            total[k] += rows[hit, k]
+            total[k] += rows[i, k]
 
 
 @compiled
@@ -46,9 +44,8 @@ def _from_moments(row: F32, ellipse: Any, v_mean: Any, v_ellipse: Any) -> None:
 @compiled
 def sum_hits(
     ellipses: F32,
-    tiles: I32,
-    first_hit: I64,
-    hit_slots: I32,
+    slots: I32,
+    view_starts: I64,
     hit_gradients: F32,
     hit_absolute: F32 | None,
     v_means2d: F32,
@@ -62,28 +59,26 @@ def sum_hits(
 
     Args:
         ellipses: [C, N, ELLIPSE_FIELDS].
-        tiles: [C, N, 4].
-        first_hit: [C, N] where a Gaussian's slots begin.
-        hit_slots: [M] the hits of every Gaussian.
-        hit_gradients: [M, HIT_FIELDS] from `blend_backward`.
+        slots: [C, N + 1] from `list_spans`.
+        view_starts: [C] first hit of every view.
+        hit_gradients: [M, MOMENTS + D] from `blend_backward`.
         hit_absolute: [M, 2] from `blend_backward`, or None.
         v_means2d: [C, N, 2] out, per pixel.
         v_ellipses: [C, N, ELLIPSE_FIELDS] out, of the conic and the opacity.
-        v_channels: [C, N, CHANNELS] out.
+        v_channels: [C, N, D] out.
         absolute: [C, N, 2] out, per pixel; None with ``hit_absolute``.
         start: first Gaussian.
         stop: one past the last Gaussian.
     """
-    row = np.empty(HIT_FIELDS, np.float32)
-    for c in range(tiles.shape[0]):
+    row = np.empty(hit_gradients.shape[1], np.float32)
+    for c in range(ellipses.shape[0]):
         for n in range(start, stop):
-            hits = (tiles[c, n, 1] - tiles[c, n, 0]) * (tiles[c, n, 3] - tiles[c, n, 2])
-            if hits <= 0:
+            if slots[c, n + 1] == slots[c, n]:
                 continue
-            slots = hit_slots[first_hit[c, n] : first_hit[c, n] + hits]
-            _sum_rows(hit_gradients, slots, row)
+            first, past = view_starts[c] + slots[c, n], view_starts[c] + slots[c, n + 1]
+            _sum_rows(hit_gradients[first:past], row)
             _from_moments(row, ellipses[c, n], v_means2d[c, n], v_ellipses[c, n])
-            for k in range(CHANNELS):
+            for k in range(v_channels.shape[2]):
                 v_channels[c, n, k] = row[MOMENTS + k]
             if hit_absolute is not None and absolute is not None:
-                _sum_rows(hit_absolute, slots, absolute[c, n])
+                _sum_rows(hit_absolute[first:past], absolute[c, n])

@@ -3,37 +3,51 @@
 gsplat 1.5.3's rules: alpha = min(0.999, opacity exp(-sigma)); under 1/255 a hit is skipped; a
 pixel stops before the hit that would leave it no more than 1e-4 of transmittance.
 
-Speed hangs on four habits: per-pixel state lives in one flat ``scratch`` with constant offsets,
-which LLVM can prove free of aliasing; hot loops run over ``range(n)`` of a slice; only the rows
-that an ellipse reaches are visited; exp is a polynomial (fifth degree in u on [0, 0.7], then to
-the eighth power), without bit tricks. A stopped pixel keeps its transmittance with the sign
-flipped.
+A row of a tile is one `Lanes`. What depends on x alone is computed once a hit, and only the rows
+that an ellipse reaches inside the tile are visited. exp is a polynomial (fifth degree in u on
+[0, 0.7], then to the eighth power), without bit tricks. A stopped pixel keeps its transmittance
+with the sign flipped, so that whatever a hit would leave of it is less than 1e-4 too.
 """
 
-import math
 from typing import Any
 
 import numpy as np
 
 from pipeline.compiled import compiled
-from pipeline.rasterizer.layout import F32, I32, I64, Numbers
+from pipeline.rasterizer.lane_memory import load, store
+from pipeline.rasterizer.lanes import any_of, least, minus_magnitude, quotient, spread, steps, where
+from pipeline.rasterizer.layout import (
+    CONIC_XX,
+    CONIC_XY,
+    CONIC_YY,
+    DIM,
+    F32,
+    FAINTEST,
+    I32,
+    I64,
+    Numbers,
+    X,
+    Y,
+)
 from pipeline.rasterizer.layout import TILE_HEIGHT as HEIGHT
 from pipeline.rasterizer.layout import TILE_WIDTH as WIDTH
 
-PIXELS = WIDTH * HEIGHT
 CHECK_EVERY = 16
 """Hits between two looks at whether any pixel of the tile is still open."""
 
-T, PX, PY, FIRST, SECOND, THIRD, FOURTH, Q = (k * PIXELS for k in range(8))
-"""Offsets into ``scratch``: transmittance, pixel centre, what each of the four channels has
-gathered (backward: its gradient), and Q of the backward pass."""
-SCRATCH = 8 * PIXELS
+T, ALPHA, Q, ODDS, FIRST, SECOND, THIRD, FOURTH = (k * WIDTH for k in range(8))
+"""Offsets into a row of ``scratch``: transmittance, what the present hit covers, Q and alpha /
+(1 - alpha) of the backward pass, and what each of the channels has gathered (backward: its
+gradient)."""
+ROW = 8 * WIDTH
+SCRATCH = ROW * HEIGHT
 
 ZERO = np.float32(0)
 ONE = np.float32(1)
 HALF = np.float32(0.5)
 MAX_ALPHA = np.float32(0.999)
-MIN_TRANSMITTANCE = np.float32(1e-4)
+_MIN_TRANSMITTANCE = np.float32(1e-4)
+_FAINTEST = np.float32(FAINTEST)
 
 
 def _exp_polynomial() -> list[np.float32]:
@@ -48,35 +62,51 @@ _E0, _E1, _E2, _E3, _E4, _E5 = _exp_polynomial()
 @compiled
 def exp_minus_eight(u: Any) -> Any:
     """exp(-8 u) for u in [0, 0.7]."""
-    e = _E0 + u * (_E1 + u * (_E2 + u * (_E3 + u * (_E4 + u * _E5))))
-    e *= e
-    e *= e
+    e = spread(_E4) + u * spread(_E5)
+    e = spread(_E3) + u * e
+    e = spread(_E2) + u * e
+    e = spread(_E1) + u * e
+    e = spread(_E0) + u * e
+    e = e * e
+    e = e * e
     return e * e
 
 
 @compiled
-def pass_hit(t: Any, alpha: Any, u: Any, cut: Any) -> Numbers:
-    """A hit's weight in a pixel, zero if it is not to be seen there, and what ``t`` becomes."""
-    hit = (u <= cut) & (t > ZERO)
-    left = t - t * alpha
-    stops = left <= MIN_TRANSMITTANCE
-    weight = t * alpha if (hit and not stops) else ZERO
-    return weight, (-t if stops else left) if hit else t
+def cover_rows(
+    ellipse: Any, left: Any, top: Any, first: int, past: int, scratch: F32, odds: Any
+) -> None:
+    """Fill what a hit covers of the pixels of some rows, ALPHA, and ODDS unless None."""
+    dx = spread(ellipse[X] - left - HALF) - steps()
+    dy = spread(ellipse[Y] - top - HALF - np.float32(first))
+    along = spread(ellipse[DIM]) + dx * dx * spread(ellipse[CONIC_XX])
+    across, down = dx * spread(ellipse[CONIC_XY]), spread(ellipse[CONIC_YY])
+    for row in range(first, past):
+        u = along + dy * (across + dy * down)
+        alpha = least(exp_minus_eight(u), spread(MAX_ALPHA))
+        alpha = where(u <= spread(_FAINTEST), alpha, spread(ZERO))
+        store(scratch, row * ROW + ALPHA, alpha)
+        if odds is not None:
+            store(scratch, row * ROW + ODDS, quotient(alpha, spread(ONE) - alpha))
+        dy = dy - spread(ONE)
 
 
 @compiled
-def open_tile(scratch: F32, column: int, row: int, width: int, height: int) -> None:
-    """Reset a tile's pixels; those outside the image start stopped."""
-    for i in range(PIXELS):
-        x, y = column * WIDTH + i % WIDTH, row * HEIGHT + i // WIDTH
-        scratch[i + T] = ONE if x < width and y < height else -ONE
-        scratch[i + PX] = np.float32(x) + HALF
-        scratch[i + PY] = np.float32(y) + HALF
-        scratch[i + FIRST] = ZERO
-        scratch[i + SECOND] = ZERO
-        scratch[i + THIRD] = ZERO
-        scratch[i + FOURTH] = ZERO
-        scratch[i + Q] = ZERO
+def pass_hit(t: Any, alpha: Any) -> Numbers:
+    """A hit's weights, zero if it is not to be seen, what ``t`` becomes, and what stays open."""
+    weight = t * alpha
+    left = t - weight
+    stays = left > spread(_MIN_TRANSMITTANCE)
+    return where(stays, weight, spread(ZERO)), where(stays, left, minus_magnitude(t)), stays
+
+
+@compiled
+def open_tile(scratch: F32) -> None:
+    """Reset a tile's pixels."""
+    for y in range(HEIGHT):
+        store(scratch, y * ROW + T, spread(ONE))
+        for field in range(Q, ROW, WIDTH):
+            store(scratch, y * ROW + field, spread(ZERO))
 
 
 @compiled
@@ -84,17 +114,10 @@ def look_for_open(scratch: F32, hits_done: int) -> bool:
     """Whether to go on: looks only now and then whether a pixel of the tile is still open."""
     if hits_done % CHECK_EVERY:
         return True
-    pixels: Any = 0
-    for i in range(PIXELS):
-        pixels += np.int32(scratch[i + T] > ZERO)
-    return bool(pixels > 0)
-
-
-@compiled
-def rows_reached(center: Any, reach: Any, row: int) -> tuple[int, int]:
-    """First and one past the last row of the tile that an ellipse can touch."""
-    top = center - np.float32(row * HEIGHT) - HALF
-    return max(0, math.ceil(top - reach)), min(HEIGHT, math.floor(top + reach) + 1)
+    lowest = spread(ZERO)
+    for y in range(HEIGHT):
+        lowest = least(lowest, spread(ZERO) - load(scratch, y * ROW + T))
+    return bool(any_of(spread(ZERO) > lowest))
 
 
 @compiled

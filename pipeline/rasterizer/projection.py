@@ -18,11 +18,12 @@ from pipeline.rasterizer.layout import (
     CONIC_XX,
     CONIC_XY,
     CONIC_YY,
-    CUT,
+    DIM,
     F32,
+    FAINTEST,
     I32,
     OPACITY,
-    REACH_Y,
+    REACH_X,
     TILE_HEIGHT,
     TILE_WIDTH,
     Numbers,
@@ -36,6 +37,7 @@ HALF = np.float32(0.5)
 EIGHT = np.float32(8)
 MIN_ALPHA = np.float32(1 / 255)
 MAX_SIGMAS = np.float32(3.33)
+_FAINTEST = np.float32(FAINTEST)
 
 
 @compiled
@@ -79,9 +81,9 @@ def _place(
     out[CONIC_XX] = yy / (TWO * EIGHT * det)
     out[CONIC_XY] = -xy / (EIGHT * det)
     out[CONIC_YY] = xx / (TWO * EIGHT * det)
-    out[CUT] = level / EIGHT
-    out[REACH_Y] = sigmas * math.sqrt(yy)
-    left, right = _tile_span(x, sigmas * math.sqrt(xx), width, TILE_WIDTH)
+    out[DIM] = _FAINTEST - level / EIGHT
+    out[REACH_X] = sigmas * math.sqrt(xx)
+    left, right = _tile_span(x, out[REACH_X], width, TILE_WIDTH)
     top, bottom = _tile_span(y, sigmas * math.sqrt(yy), height, TILE_HEIGHT)
     return (int(radius_x), int(radius_y), left, right, top, bottom)
 

@@ -1,6 +1,7 @@
 """The CPU rasteriser's guarantees: modes, batches, threads, views, empty scenes."""
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -53,6 +54,13 @@ def _digest(threads: int) -> str:
 
 def test_any_number_of_threads_gives_the_same_bytes() -> None:
     assert _digest(1) == _digest(2) == _digest(3) == _digest(7)
+
+
+def test_two_python_threads_at_once_do_not_disturb_each_other() -> None:
+    """As in a Ray actor with max_concurrency=2."""
+    alone = _digest(2)
+    with ThreadPoolExecutor(2) as pool:
+        assert set(pool.map(_digest, [2, 2, 2, 2, 3, 3])) == {alone}
 
 
 def test_a_batch_is_its_scenes_one_by_one() -> None:
