@@ -62,7 +62,7 @@ def render(options: RenderOptions) -> int:
 def _picture(ply: bytes, options: RenderOptions) -> bytes:
     from pipeline import pictures
     from pipeline.cameras import look_at_origin
-    from pipeline.ply import read_ply
+    from pipeline.formats.ply import read_ply
     from pipeline.rendering import render_u8
 
     gaussians = read_ply(ply)

@@ -107,8 +107,8 @@ class Export(Stage):
     def _artefacts(self, row: Row, context: Context) -> dict[str, bytes]:
         # here, because torch takes a second and the command line lists the stages
         from pipeline import pictures
+        from pipeline.formats.ply import write_ply
         from pipeline.gaussians import Gaussians
-        from pipeline.ply import write_ply
 
         gaussians = Gaussians.from_array(row["gaussians"])
         files = {

@@ -1,19 +1,10 @@
-"""The Gaussians value type and its files."""
-
-import io
+"""The Gaussians value type."""
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from plyfile import PlyData, PlyElement
 
-from pipeline.cameras import orbit
-from pipeline.errors import ProcessingError, UnreadableSource
 from pipeline.gaussians import CHANNELS, Gaussians
-from pipeline.ply import HARMONIC_0, read_ply, write_ply
-from pipeline.rasterizer import rasterize
 
 
 def _asymmetric(count: int = 50) -> Gaussians:
@@ -29,15 +20,6 @@ def _asymmetric(count: int = 50) -> Gaussians:
         opacities=0.05 + 0.9 * torch.rand(count, generator=generator),
         colors=torch.eye(3)[axis] * 0.8 + 0.1,
     )
-
-
-def _front(gaussians: Gaussians) -> torch.Tensor:
-    cameras = orbit(3)
-    image, _, _ = rasterize(
-        gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities, gaussians.colors,
-        torch.from_numpy(cameras.world_to_cam), torch.from_numpy(cameras.intrinsics(48)), 48, 48,
-    )  # fmt: skip
-    return image
 
 
 def test_array_has_lgms_order() -> None:
@@ -75,76 +57,3 @@ def test_prune_leaves_out_the_transparent() -> None:
     assert 0 < len(kept) < len(gaussians)
     assert kept.opacities.min() >= 0.5
     assert len(kept) == int((gaussians.opacities >= 0.5).sum())
-
-
-def test_ply_round_trip_shows_the_same_head() -> None:
-    gaussians = _asymmetric()
-    again = read_ply(write_ply(gaussians))
-    assert torch.allclose(_front(gaussians), _front(again), atol=1e-5)
-    assert torch.allclose(again.means, gaussians.means)
-    assert torch.allclose(again.scales, gaussians.scales, rtol=1e-4)
-    assert torch.allclose(again.opacities, gaussians.opacities, atol=1e-5)
-    assert torch.allclose(again.colors, gaussians.colors, atol=1e-5)
-
-
-def test_ply_holds_the_frame_that_viewers_expect() -> None:
-    """Left stays +x, up becomes -y, the front -z, and shapes turn along."""
-    gaussians = Gaussians(
-        means=torch.tensor([[0.1, 0.2, 0.3]]),
-        quats=torch.tensor([[np.cos(np.pi / 8), 0.0, 0.0, np.sin(np.pi / 8)]]),
-        scales=torch.tensor([[0.3, 0.1, 0.1]]),
-        opacities=torch.tensor([0.7]),
-        colors=torch.tensor([[1.0, 0.5, 0.0]]),
-    )
-    data = write_ply(gaussians)
-    assert b"comment frame: y down" in data
-    (vertex,) = PlyData.read(io.BytesIO(data))["vertex"].data
-    assert [vertex[k] for k in "xyz"] == pytest.approx([0.1, -0.2, -0.3])
-    assert vertex["opacity"] == pytest.approx(np.log(0.7 / 0.3), rel=1e-5)
-    assert vertex["scale_0"] == pytest.approx(np.log(0.3), rel=1e-5)
-    assert vertex["f_dc_0"] == pytest.approx(0.5 / HARMONIC_0, rel=1e-5)
-    w, x, y, z = (float(vertex[f"rot_{k}"]) for k in range(4))
-    long_axis = [1 - 2 * (y * y + z * z), 2 * (x * y + w * z), 2 * (x * z - w * y)]
-    assert long_axis == pytest.approx([np.sqrt(0.5), -np.sqrt(0.5), 0], abs=1e-6)
-
-
-@given(st.integers(0, CHANNELS - 1), st.sampled_from([np.nan, np.inf, -np.inf]))
-def test_one_bad_number_is_refused_not_dropped(channel: int, value: float) -> None:
-    """gsplat 1.5.3 would write an empty file for one NaN opacity."""
-    array = _asymmetric(5).to_array()
-    array[2, channel] = value
-    with pytest.raises(ProcessingError, match="1 of 5 Gaussians"):
-        write_ply(Gaussians.from_array(array))
-
-
-def test_extreme_opacities_stay_finite() -> None:
-    array = _asymmetric(2).to_array()
-    array[:, 3] = [0, 1]
-    again = read_ply(write_ply(Gaussians.from_array(array)))
-    assert again.opacities.tolist() == pytest.approx([0, 1], abs=1e-5)
-
-
-def test_an_empty_set_is_refused() -> None:
-    with pytest.raises(ProcessingError, match="0 Gaussians to write"):
-        write_ply(_asymmetric()[:0])
-
-
-def _cloud(**columns: list[float]) -> bytes:
-    rows = np.array(list(zip(*columns.values(), strict=True)), [(name, "f4") for name in columns])
-    stream = io.BytesIO()
-    PlyData([PlyElement.describe(rows, "vertex")]).write(stream)
-    return stream.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("data", "reason"),
-    [
-        (b"", "not a .ply file"),
-        (b"\x89PNG\r\n\x1a\n", "not a .ply file"),
-        (_cloud(x=[1], y=[2], z=[3]), "no property f_dc_0"),
-        (write_ply(_asymmetric(5))[:-7], "not a .ply file"),
-    ],
-)
-def test_what_is_not_gaussians_is_refused(data: bytes, reason: str) -> None:
-    with pytest.raises(UnreadableSource, match=reason):
-        read_ply(data)
