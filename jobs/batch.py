@@ -101,6 +101,7 @@ def _record(
         "seed": recipe.seed,
         "faces": recipe.faces,
         "options": dict(recipe.options),
+        "formats": batch.options.formats,
         "stages": describe(stages).splitlines(),
         "totals": totals(rows),
         "seconds": round(seconds, 1),

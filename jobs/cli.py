@@ -57,6 +57,9 @@ VERBS: dict[str, Verb] = {
     "evaluate": Verb(
         "jobs.evaluate", "EvaluateOptions", "evaluate", "how good a model is on held-out heads"
     ),
+    "convert": Verb(
+        "jobs.convert", "ConvertOptions", "convert", "Gaussians from one format to another"
+    ),
     "render": Verb("jobs.render", "RenderOptions", "render", "pictures of an avatar"),
     "models import": Verb(
         "jobs.model_import",

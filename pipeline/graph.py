@@ -62,6 +62,9 @@ class GraphOptions:
             avatar below is made again with the next seed, and the best one stays. See
             docs/formats.md for what avatars reach.
         tries: how often, at most, an avatar below min_identity is made; 3 if not given.
+        formats: files of Gaussians to write, with commas: ply, which is always there, and of spz,
+            splat and glb those wanted. They are made of avatar.ply, also for avatars that are
+            finished, and do not change the id.
     """
 
     model: Path | None = None
@@ -76,6 +79,7 @@ class GraphOptions:
     threads: int = 1
     min_identity: float | None = None
     tries: int | None = None
+    formats: str = "ply"
 
 
 def build_recipe(options: GraphOptions) -> Recipe:
@@ -130,9 +134,11 @@ def build_graph(options: GraphOptions, destination: str, recipe: Recipe) -> list
         recipe: what `build_recipe` made of ``options``.
 
     Raises:
+        UsageError: a format is unknown.
         ModelNotFound: the model is not there.
         GraphError: the stages do not fit together.
     """
+    from pipeline.avatar_folder import parse_formats
     from pipeline.model_config import ModelConfig
     from pipeline.stages.diffusion import DiffusionConfig, HighRes, LowRes
     from pipeline.stages.export import Export, ExportConfig
@@ -145,8 +151,9 @@ def build_graph(options: GraphOptions, destination: str, recipe: Recipe) -> list
     model = resolve_model(options.model)
     config = ModelConfig.load(model)
     _check_parts(model, options)
+    formats = parse_formats(options.formats)
     stages: list[Stage] = [
-        Load(LoadConfig(recipe=recipe, destination=destination)),
+        Load(LoadConfig(recipe=recipe, destination=destination, formats=formats)),
         Prepare(
             PrepareConfig(
                 model=model,
@@ -156,7 +163,7 @@ def build_graph(options: GraphOptions, destination: str, recipe: Recipe) -> list
                 threads=options.threads,
             )
         ),
-        SplitFaces(SplitFacesConfig(destination=destination)),
+        SplitFaces(SplitFacesConfig(destination=destination, formats=formats)),
         LowRes(DiffusionConfig(model=model, steps=options.lowres_steps)),
         HighRes(DiffusionConfig(model=model, steps=options.highres_steps)),
         Reconstruct(ReconstructConfig(model=model, fit=options.fit, steps=options.fit_steps)),
@@ -175,6 +182,7 @@ def build_graph(options: GraphOptions, destination: str, recipe: Recipe) -> list
                 azimuths_deg=config.azimuths_deg,
                 elevation_deg=config.elevation_deg,
                 turntable_frames=options.turntable_frames,
+                formats=formats,
             )
         ),
     ]

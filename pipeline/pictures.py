@@ -14,6 +14,8 @@ from pipeline.gaussians import Gaussians
 from pipeline.rendering import render_u8
 
 Pixels = npt.NDArray[np.uint8]
+TURN_S = 4.0
+"""How long one turn round the head takes."""
 _WEBP_QUALITY = 85
 _WEBP_EFFORT = 4
 
@@ -59,8 +61,8 @@ def webp(image: Pixels) -> bytes:
     return stream.getvalue()
 
 
-def animated_webp(frames: Pixels, seconds: float = 4.0) -> bytes:
-    """Encode RGB frames [T, H, W, 3] as a WebP that loops for ever, one turn in ``seconds``."""
+def animated_webp(frames: Pixels, seconds: float = TURN_S) -> bytes:
+    """Encode frames [T, H, W, 3 or 4] as a WebP that loops for ever, one turn in ``seconds``."""
     stream = io.BytesIO()
     first, *rest = (Image.fromarray(frame) for frame in frames)
     first.save(

@@ -1,5 +1,7 @@
 """Pictures of Gaussians from `Cameras`: the rasteriser in the project's own terms."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -49,13 +51,45 @@ def render(
 
 
 def render_u8(
-    gaussians: Gaussians, cameras: Cameras, size_px: int, *, threads: int | None = None
+    gaussians: Gaussians,
+    cameras: Cameras,
+    size_px: int,
+    *,
+    background: float | None = WHITE,
+    threads: int | None = None,
 ) -> npt.NDArray[np.uint8]:
-    """Render on white to [V, H, W, 3] uint8, without gradients, a few views at a time."""
-    views = []
-    with torch.no_grad():
-        for first in range(0, len(cameras), 4):
-            part = cameras[slice(first, first + 4)]
-            images, _ = render(gaussians, part, size_px, threads=threads)
-            views.append((images.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy())
-    return np.concatenate(views)
+    """All that `render_each` gives, [V, H, W, 3 or 4]."""
+    views = render_each(gaussians, cameras, size_px, background=background, threads=threads)
+    return np.stack(list(views))
+
+
+def render_each(
+    gaussians: Gaussians,
+    cameras: Cameras,
+    size_px: int,
+    *,
+    background: float | None = WHITE,
+    threads: int | None = None,
+) -> Iterator[npt.NDArray[np.uint8]]:
+    """Render one view after the other without gradients, so that few are in memory at a time.
+
+    Args:
+        gaussians: on any device.
+        cameras: V cameras.
+        size_px: side of the images.
+        background: grey level behind the head, or None for transparency.
+        threads: CPU threads, see `pipeline.rasterizer.rasterize`.
+
+    Yields:
+        [H, W, 3] uint8, or [H, W, 4] with straight alpha where the background is transparent.
+    """
+    for first in range(0, len(cameras), 4):
+        part = cameras[slice(first, first + 4)]
+        with torch.no_grad():
+            images, alphas = render(
+                gaussians, part, size_px, background=background or 0.0, threads=threads
+            )
+        if background is None:
+            straight = images / alphas.clamp(min=1e-6)[..., None]
+            images = torch.cat([straight, alphas[..., None]], -1)
+        yield from (images.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()

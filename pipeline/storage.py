@@ -206,6 +206,7 @@ def _rename(folder: Path, target: Path, last: str, replace: bool) -> None:
 def _put(folder: Path, target: Location, last: str, replace: bool) -> None:
     if replace:
         target.filesystem.delete_file(target.child(last).path)
+        target.filesystem.delete_dir_contents(target.path)
     names = sorted(path.name for path in folder.iterdir() if path.name != last)
     for name in (*names, last):
         target.child(name).write((folder / name).read_bytes())

@@ -17,6 +17,7 @@ from pipeline.avatar_folder import (
     TURNTABLE,
     VERDICT,
     VIEWS,
+    add_formats,
     read_record,
     recorded_facts,
 )
@@ -28,8 +29,8 @@ from pipeline.tries import is_better
 
 FRAME = (
     "right-handed, y up, head centred at the origin facing +z, the subject's left towards +x;"
-    " cam_to_world has OpenCV camera axes (x right, y down, z forward); avatar.ply alone is turned"
-    " by 180 degrees about x (y down), as viewers expect"
+    " cam_to_world has OpenCV camera axes (x right, y down, z forward); .ply and .splat files are"
+    " turned by 180 degrees about x (y down), as viewers expect"
 )
 _PORTRAIT_FACTS = ("yaw_deg", "elevation_deg", "face_index", "face_count")
 _NUMBER = np.generic
@@ -46,6 +47,7 @@ class ExportConfig:
         elevation_deg: of the views.
         turntable_frames: frames of the turning preview.
         turntable_px: side of the turning preview.
+        formats: endings of the files of Gaussians besides avatar.ply.
     """
 
     destination: str
@@ -54,6 +56,7 @@ class ExportConfig:
     elevation_deg: float = 0.0
     turntable_frames: int = 32
     turntable_px: int = 256
+    formats: tuple[str, ...] = ()
 
 
 class Export(Stage):
@@ -102,6 +105,8 @@ class Export(Stage):
         with publishing(root, row["id"], last=RECORD, replace=replace) as folder:
             for name, data in files.items():
                 Path(folder, name).write_bytes(data)
+        # afterwards, because another run may have published the folder first, without them
+        add_formats(root.child(row["id"]), self.config.formats)
         return result
 
     def _artefacts(self, row: Row, context: Context) -> dict[str, bytes]:

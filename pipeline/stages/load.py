@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pipeline.avatar_folder import read_record
+from pipeline.avatar_folder import finished_record
 from pipeline.errors import UnreadableImage
 from pipeline.portrait.decode import DEFAULT_LIMITS
 from pipeline.recipe import Recipe, face_id
@@ -22,11 +22,13 @@ class LoadConfig:
         recipe: what decides the avatar besides the photo.
         destination: folder or URI of the avatars; None makes every photo anew.
         max_bytes: largest file that is read.
+        formats: endings of the files, besides avatar.ply, that an avatar needs to be finished.
     """
 
     recipe: Recipe
     destination: str | None = None
     max_bytes: int = DEFAULT_LIMITS.max_bytes
+    formats: tuple[str, ...] = ()
 
 
 class Load(Stage):
@@ -53,6 +55,7 @@ class Load(Stage):
             UnreadableSource: the file or object cannot be read.
             ImageTooLarge: it is over ``max_bytes``.
             UnreadableImage: it is empty.
+            ProcessingError: its avatar exists and is damaged.
         """
         return [result for row in rows for result in self._load(row, context)]
 
@@ -82,15 +85,15 @@ class Load(Stage):
             return [row]
         root = locate(self.config.destination)
         if self.config.recipe.faces == "all":
-            return _finished_faces(row, root) or [row]
-        return [resumed(row, read_record(root, row["id"]))]
+            return _finished_faces(row, root, self.config.formats) or [row]
+        return [resumed(row, finished_record(root, row["id"], self.config.formats))]
 
 
-def _finished_faces(row: Row, root: Location) -> list[Row]:
+def _finished_faces(row: Row, root: Location, formats: tuple[str, ...]) -> list[Row]:
     rows: list[Row] = []
     face_count = 1
     while len(rows) < face_count:
-        record = read_record(root, face_id(row["id"], len(rows)))
+        record = finished_record(root, face_id(row["id"], len(rows)), formats)
         if record is None:
             return []
         face_count = record["face_count"]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pipeline.avatar_folder import read_record
+from pipeline.avatar_folder import finished_record
 from pipeline.recipe import face_id
 from pipeline.stage import Context, Resources, Row, Stage
 from pipeline.storage import locate
@@ -17,9 +17,11 @@ class SplitFacesConfig:
 
     Attributes:
         destination: folder or URI of the avatars; None makes every face anew.
+        formats: endings of the files, besides avatar.ply, that an avatar needs to be finished.
     """
 
     destination: str | None = None
+    formats: tuple[str, ...] = ()
 
 
 class SplitFaces(Stage):
@@ -45,4 +47,5 @@ class SplitFaces(Stage):
         named = {**row, "id": face_id(row["id"], row["face_index"])}
         if self.config.destination is None:
             return named
-        return resumed(named, read_record(locate(self.config.destination), named["id"]))
+        root = locate(self.config.destination)
+        return resumed(named, finished_record(root, named["id"], self.config.formats))

@@ -163,3 +163,37 @@ def test_mistakes_are_told_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixtu
         assert text in shown.err
         assert "Traceback" not in shown.err
         assert shown.out == ""
+
+
+def test_another_format_is_added_to_finished_avatars(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TOY_LOG", str(tmp_path / "log"))
+    command = ["make", str(photo(tmp_path / "1.png")), "-o"]
+    first, second = tmp_path / "one by one", tmp_path / "at once"
+    assert main([*command, str(first)]) == 0
+    assert main([*command, str(first), "--formats", "spz, glb"]) == 0
+    assert len((tmp_path / "log").read_text().splitlines()) == 1, "the avatar itself is not remade"
+    assert _outcomes(first)["1.png"]["resumed"] is True
+    assert main([*command, str(second), "--formats", "ply,spz,glb"]) == 0
+    for name in ("avatar.ply", "avatar.spz", "avatar.glb"):
+        (one,), (other,) = first.glob(f"*/{name}"), second.glob(f"*/{name}")
+        assert one.read_bytes() == other.read_bytes()
+        assert one.parent.name == other.parent.name
+    assert not list(first.glob("*/avatar.splat"))
+    (damaged,) = first.glob("*/avatar.ply")
+    damaged.write_bytes(b"nothing")
+    assert main([*command, str(first), "--formats", "spz"]) == 0
+    capsys.readouterr()
+    assert main([*command, str(first), "--formats", "splat"]) == 1
+    assert "cannot be turned into other formats" in capsys.readouterr().err
+    assert main([*command, str(first), "--formats", "obj"]) == 2
+    assert "known are .ply, .spz, .splat, .glb" in capsys.readouterr().err
+
+
+def test_every_face_gets_the_formats(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = ["make", str(photo(tmp_path / "group.png")), "-o", str(out), "--faces", "all"]
+    assert main(command) == 0
+    assert main([*command, "--formats", "splat"]) == 0
+    assert len(list(out.glob("*/avatar.splat"))) == 2

@@ -17,6 +17,7 @@ import numpy as np
 
 import jobs.batch
 from jobs.cli import main
+from pipeline.avatar_folder import parse_formats
 from pipeline.graph import GraphOptions, retry_options
 from pipeline.recipe import Recipe
 from pipeline.stage import Context, Resources, Row, Stage
@@ -112,18 +113,23 @@ def recipe(options: GraphOptions) -> Recipe:
 
 
 def graph(options: GraphOptions, destination: str, recipe: Recipe) -> list[Stage]:
+    formats = parse_formats(options.formats)
     export = ExportConfig(
-        destination=destination, recipe=recipe, turntable_frames=2, turntable_px=32
+        destination=destination,
+        recipe=recipe,
+        turntable_frames=2,
+        turntable_px=32,
+        formats=formats,
     )
     stages: list[Stage] = [
-        Load(LoadConfig(recipe=recipe, destination=destination)),
+        Load(LoadConfig(recipe=recipe, destination=destination, formats=formats)),
         Decode(2 if options.faces == "all" else 1),
         Invent(),
         Assess(options.min_identity),
         Export(export),
     ]
     if options.faces == "all":
-        stages.insert(2, SplitFaces(SplitFacesConfig(destination=destination)))
+        stages.insert(2, SplitFaces(SplitFacesConfig(destination=destination, formats=formats)))
     return stages
 
 
