@@ -1,6 +1,6 @@
 """An avatar in a viewer that we did not write looks as our own renderer shows it.
 
-Spark reads .ply, .spz and .splat; three.js reads .glb, of which it shows the points.
+Spark shows .ply, .spz and .splat, and three.js .glb.
 """
 
 import io
@@ -24,12 +24,13 @@ pytestmark = [
     pytest.mark.skipif(
         bool(browser_viewer.why_missing()), reason=browser_viewer.why_missing() or "it is there"
     ),
+    pytest.mark.timeout(900),
     pytest.mark.filterwarnings("ignore:.*:DeprecationWarning"),
 ]
 QUICK = ["--lowres-steps", "1", "--highres-steps", "1", "--fit-steps", "0"]
 AZIMUTH_DEG, ELEVATION_DEG, SIZE_PX = 30.0, 20.0, 128
-LEAST = {".ply": 0.99, ".spz": 0.99, ".splat": 0.99, ".glb": 0.9}
-"""Correlation with our picture."""
+LEAST = 0.99
+"""Correlation with our picture; 0.999 was measured, and 0.84 at most with heads turned wrongly."""
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +49,12 @@ def shown(head: Gaussians, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     """The viewer's pictures of the head in every format."""
     files = {ending: write_gaussians(head, ending) for ending in FORMATS}
     camera = {"azimuth": AZIMUTH_DEG, "elevation": ELEVATION_DEG, "radius": RADIUS}
-    profile = tmp_path_factory.mktemp("browser")
-    return browser_viewer.pictures(files, profile, **camera, fov=FOV_Y_DEG, size=SIZE_PX)
+    glb = {".glb": files.pop(".glb")}
+    found = {}
+    for part in (files, glb):  # the two need different builds of three.js
+        profile = tmp_path_factory.mktemp("browser")
+        found |= browser_viewer.pictures(part, profile, **camera, fov=FOV_Y_DEG, size=SIZE_PX)
+    return found
 
 
 @pytest.mark.parametrize("ending", FORMATS)
@@ -59,7 +64,7 @@ def test_the_head_is_upright_faces_us_and_has_its_left_on_our_right(
     with Image.open(io.BytesIO(shown[ending])) as image:
         theirs = np.asarray(image.convert("RGB"))
     same = _correlation(theirs, _ours(head, AZIMUTH_DEG))
-    assert same > LEAST[ending]
+    assert same > LEAST
     mirrored = _ours(head, -AZIMUTH_DEG)[:, ::-1]  # what a mirrored head looks like from here
     others = {
         "mirrored": _correlation(theirs, mirrored),
