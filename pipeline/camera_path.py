@@ -41,7 +41,7 @@ def read_camera_path(data: bytes, frames: int | None = None) -> Cameras:
         if "keyframes" in path:
             return _interpolated(path["keyframes"], 48 if frames is None else frames)
         poses = _poses(path)
-    except (TypeError, ValueError, LookupError, AttributeError) as error:
+    except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
         raise UnreadableSource(
             f'The camera path has neither "keyframes" nor "cam_to_world" that can be used: {error}.'
         ) from error

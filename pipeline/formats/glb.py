@@ -22,6 +22,11 @@ from pipeline.gaussians import Gaussians
 EXTENSION = "KHR_gaussian_splatting"
 COLOR_SPACE = "srgb_rec709_display"
 _POINTS, _ARRAY_BUFFER, _FLOAT, _USHORT = 0, 34962, 5126, 5123
+_DAMAGE = (
+    *(struct.error, ValueError, LookupError, TypeError, AttributeError),
+    *(OverflowError, RecursionError),
+)
+"""What reading a document of unexpected content raises."""
 _TYPES = {1: "SCALAR", 3: "VEC3", 4: "VEC4"}
 _ATTRIBUTES = {
     "means": "POSITION",
@@ -72,7 +77,7 @@ def read_glb(data: bytes) -> Gaussians:
             name: glb.accessor(primitive["attributes"][attribute])
             for name, attribute in _ATTRIBUTES.items()
         }
-    except (struct.error, ValueError, LookupError, TypeError, RecursionError) as error:
+    except _DAMAGE as error:
         why = f"it lacks {error}" if isinstance(error, LookupError) else str(error)
         raise UnreadableSource(f"The data is not a .glb file of Gaussians: {why}.") from error
     return readable(

@@ -67,9 +67,14 @@ class Glb:
 
     def _check_nodes(self, mesh: int) -> None:
         nodes = self.document.get("nodes", [])
-        above = {k for k, node in enumerate(nodes) if node.get("mesh") == mesh}
-        for _ in nodes:
-            above |= {k for k, node in enumerate(nodes) if above & set(node.get("children", []))}
+        parents = {child: k for k, node in enumerate(nodes) for child in node.get("children", [])}
+        path = [k for k, node in enumerate(nodes) if node.get("mesh") == mesh]
+        above: set[int] = set()
+        while path:
+            k = path.pop()
+            above.add(k)
+            if k in parents and parents[k] not in above:
+                path.append(parents[k])
         moved = sorted(name for k in above for name in _MOVES & set(nodes[k]))
         if moved:
             raise ValueError(f"a node has a {moved[0]}, which is not read; apply it to the numbers")

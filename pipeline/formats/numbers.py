@@ -25,7 +25,8 @@ def to_harmonic(colors: Array) -> Array:
 
 def from_harmonic(coefficients: Array) -> Array:
     """The inverse of `to_harmonic`, cut off at 0 and 1."""
-    return (0.5 + HARMONIC_0 * coefficients).clip(0, 1).astype(np.float32)
+    with np.errstate(all="ignore"):  # what is not finite is refused by `readable`
+        return (0.5 + HARMONIC_0 * coefficients).clip(0, 1).astype(np.float32)
 
 
 def writable(gaussians: Gaussians, ending: str) -> Gaussians:

@@ -34,7 +34,8 @@ _MEANS, _NORMALS = ("x", "y", "z"), ("nx", "ny", "nz")
 _COLORS = ("f_dc_0", "f_dc_1", "f_dc_2")
 _SCALES = ("scale_0", "scale_1", "scale_2")
 _QUATS = ("rot_0", "rot_1", "rot_2", "rot_3")
-_COUNTS = re.compile(rb"^element \S+ +(\d+)", re.M)
+_COUNTS = re.compile(rb"^[ \t]*element[ \t]+\S+[ \t]+(\d+)", re.M)
+_PROPERTIES = re.compile(rb"^[ \t]*property[ \t]", re.M)
 _END = b"end_header"
 
 
@@ -92,13 +93,13 @@ def read_ply(data: bytes) -> Gaussians:
     Raises:
         UnreadableSource: not a .ply file, or not one of Gaussians.
     """
-    _check_counts(data)
     try:
+        _check_counts(data)
         ply = _open(data)
         vertices = ply["vertex"].data
     except (PlyHeaderParseError, PlyElementParseError, KeyError, ValueError) as error:
         raise UnreadableSource(f"The data is not a .ply file with vertices: {error}.") from error
-    with np.errstate(over="ignore"):  # what is infinite then is refused
+    with np.errstate(all="ignore"):  # what is not finite then is refused
         g = readable(
             means=_columns(vertices, _MEANS),
             quats=_columns(vertices, _QUATS),
@@ -138,8 +139,9 @@ def _check_counts(data: bytes) -> None:
 
     Every property of every row takes a byte at least.
     """
-    header = data[: data.find(_END) if _END in data else 0]
-    promised = sum(map(int, _COUNTS.findall(header))) * max(1, header.count(b"\nproperty "))
+    header = data.partition(_END)[0].replace(b"\r", b"\n")
+    counts = sum(map(int, _COUNTS.findall(header)))
+    promised = counts * max(1, len(_PROPERTIES.findall(header)))
     if promised > len(data):
         raise UnreadableSource(
             f"The data is not a .ply file with vertices: its header promises {promised:,} numbers "

@@ -80,6 +80,9 @@ def _spz_4(count: int, size: int = 10, parts: int = 6) -> bytes:
     [
         (_ply(b"element vertex 4000000000"), ".ply", "promises 56,000,000,000 numbers"),
         (_ply(b"element other 4000000000\nproperty int a\nelement vertex 303"), ".ply", "promises"),
+        (_ply(b" element\tvertex  4000000000"), ".ply", "promises 56,000,000,000 numbers"),
+        (_ply(b"element vertex 4000000000").replace(b"\n", b"\r"), ".ply", "promises"),
+        (_ply(b"element vertex " + b"9" * 5000), ".ply", "not a .ply file"),
         (_ply(b"element vertex 0"), ".ply", "0 Gaussians"),
         (_spz(4_000_000_000), ".spz", "4,000,000,000 Gaussians"),
         (_spz(15_000_000), ".spz", "promises 300,000,000 bytes"),
