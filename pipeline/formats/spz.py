@@ -1,6 +1,6 @@
 """Gaussians as .spz files, the compressed format of github.com/nianticlabs/spz.
 
-Version 3 is written: it is what Spark, Babylon.js and Niantic's library all read. Version 2 keeps
+Version 3 is written: Spark, Babylon.js and Niantic's library all say that they read it. Version 2 keeps
 rotations only to 13 degrees; version 4 is refused by viewers older than itself. Versions 2, 3 and
 4 are read.
 

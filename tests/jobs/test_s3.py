@@ -76,8 +76,9 @@ def test_photos_and_avatars_in_a_bucket(
     assert [row["source"] for row in rows] == [f"{bucket}/in/{name}" for name in names]
     assert all(root.child(rows[0]["id"], name).exists() for name in FILES)
     assert b"1.png" in root.child("index.html").read()
-    assert main(command) == 1
+    assert main([*command, "--formats", "spz"]) == 1
     assert json.loads(capsys.readouterr().out)["totals"]["resumed"] == 2
+    assert all(root.child(rows[k]["id"], "avatar.spz").exists() for k in range(2))
     assert main(["make", f"{bucket}/in/1*.png", "-o", str(tmp_path / "here")]) == 0
     local = tmp_path / "here" / rows[1]["id"] / "avatar.ply"
     assert local.read_bytes() == root.child(rows[1]["id"], "avatar.ply").read()
@@ -89,13 +90,14 @@ def test_ray_reads_from_and_writes_to_a_bucket(bucket: str, tmp_path: Path) -> N
         data = photo(tmp_path / "p.png", i).read_bytes()
         locate(f"{bucket}/album/{i}.png").write(data)
     program = [sys.executable, str(toy_avatars.__file__), "generate"]
-    command = [*program, f"{bucket}/album", f"{bucket}/heads", "--json"]
+    command = [*program, f"{bucket}/album", f"{bucket}/heads", "--json", "--formats", "glb"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["totals"]["ok"] == 3
     root = locate(f"{bucket}/heads")
     rows = manifest.read_manifest(root)
-    assert all(root.child(row["id"], name).exists() for row in rows for name in FILES)
+    files = (*FILES, "avatar.glb")
+    assert all(root.child(row["id"], name).exists() for row in rows for name in files)
     here = tmp_path / "here"
     assert main(["make", f"{bucket}/album/2.png", "-o", str(here)]) == 0
     local = here / rows[2]["id"] / "avatar.ply"
