@@ -1,8 +1,8 @@
 """Gaussians as .spz files, the compressed format of github.com/nianticlabs/spz.
 
-Version 3 is written: Spark, Babylon.js and Niantic's library all say that they read it. Version 2 keeps
-rotations only to 13 degrees; version 4 is refused by viewers older than itself. Versions 2, 3 and
-4 are read.
+Version 3 is written: Spark, Babylon.js and Niantic's library all say that they read it. Version 2
+keeps rotations only to 13 degrees; version 4 is refused by viewers older than itself. Versions 2,
+3 and 4 are read.
 
 Every attribute is a stream of bytes, in this order: positions (24-bit fixed point), opacities,
 colours (of the constant harmonic), logarithms of scales, rotations, higher harmonics (none
