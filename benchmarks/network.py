@@ -23,8 +23,8 @@ import numpy as np
 import torch
 
 from pipeline.cameras import orbit
+from pipeline.formats.ply import read_ply, write_ply
 from pipeline.gaussians import Gaussians
-from pipeline.ply import read_ply, write_ply
 from pipeline.reconstruction.lgm import LargeGaussianModel, Preset, lgm_config, reconstruct
 from pipeline.rendering import render_u8
 

@@ -9,7 +9,7 @@ import torch
 from small_lgm import large_lgm, on_meta, small_lgm
 
 from pipeline.cameras import orbit
-from pipeline.ply import read_ply, write_ply
+from pipeline.formats.ply import read_ply, write_ply
 from pipeline.reconstruction.lgm import (
     LargeGaussianModel,
     Preset,
