@@ -15,8 +15,9 @@ class FitOptions:
         size_px: side at which images are compared; None takes that of the views, or of a larger
             portrait up to 256 px.
         means_rate: learning rate of the positions, world units; like all rates, it falls to a
-            tenth over the fine steps. This one is for generated views: they contradict the portrait,
-            and faster Gaussians leave the head to please both. True views gain from 1.5e-3.
+            tenth over the fine steps. This one is for generated views: they contradict the
+            portrait, and faster Gaussians leave the head to please both. True views gain from
+            1.5e-3.
         quats_rate: of the rotations.
         scales_rate: of the scales' logarithms.
         opacities_rate: of the opacities' logits.
