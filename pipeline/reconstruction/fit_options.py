@@ -62,7 +62,7 @@ class TuneOptions(FitOptions):
     """Options for the network's weights as the unknowns, as the paper has them (section 3.4).
 
     Attributes:
-        network_rate: peak of AdamW's learning rate.
+        network_rate: peak of AdamW's learning rate; None takes the network's own ``tune_rate``.
         weight_decay: AdamW's.
         warmup: share of the steps over which the rate rises; the release takes 300 of 500.
         clip_norm: gradient norm limit.
@@ -72,7 +72,7 @@ class TuneOptions(FitOptions):
     coarse: float = 0.0
     views_per_step: int = 8
     patience: int = 0
-    network_rate: float = 1e-6
+    network_rate: float | None = None
     weight_decay: float = 0.05
     warmup: float = 0.6
     clip_norm: float = 1.0

@@ -146,15 +146,15 @@ class TunedNetwork:
 
     def groups(self) -> list[Group]:
         """One parameter group, all weights."""
-        o = self.options
+        rate = self.options.network_rate or float(self.model.config.tune_rate)
         return [
             {
                 "params": list(self.model.parameters()),
-                "lr": o.network_rate,
-                "start": o.network_rate,
+                "lr": rate,
+                "start": rate,
                 "betas": (0.9, 0.95),
                 "eps": 1e-8,
-                "weight_decay": o.weight_decay,
+                "weight_decay": self.options.weight_decay,
             }
         ]
 
