@@ -73,7 +73,9 @@ def test_a_complete_folder_is_replaced_on_request(tmp_path: Path, scheme: str) -
     for content in ("first", "second"):
         with publishing(root, "abc", last="z.json", replace=content == "second") as folder:
             (folder / "a").write_text(content)
+            (folder / f"only-in-{content}").write_text(content)
             (folder / "z.json").write_text(content)
+    assert not root.child("abc", "only-in-first").exists()
     names = [root.child("abc", name) for name in ("a", "z.json")]
     assert [place.read() for place in names] == [b"second", b"second"]
     if root.is_local:
