@@ -125,6 +125,11 @@ class _Fit:
         size_px = options.size_px or max(one.size_px for one in evidence)
         self.sizes = (size_px // 2, size_px)
         self.targets = [one.targets(self.sizes, device) for one in evidence]
+        self.viewmats = [torch.from_numpy(e.cameras.world_to_cam).to(device) for e in evidence]
+        self.Ks = {
+            px: [torch.from_numpy(e.cameras.intrinsics(px)).to(device) for e in evidence]
+            for px in self.sizes
+        }
         self.trust = [one.trust() for one in evidence]
         self.photos: list[PhotoCamera] = []
         self.photo_targets: list[dict[int, torch.Tensor]] = []
@@ -230,10 +235,8 @@ class _Fit:
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """World to camera [B, C, 4, 4], camera matrices [B, C, 3, 3], targets [B, C, 4, H, W]."""
         viewmats, Ks, targets = [], [], []
-        for number, (one, views) in enumerate(zip(self.evidence, drawn, strict=True)):
-            cameras = one.cameras[views]
-            viewmat = torch.from_numpy(cameras.world_to_cam).to(self.device)
-            K = torch.from_numpy(cameras.intrinsics(size_px)).to(self.device)
+        for number, views in enumerate(drawn):
+            viewmat, K = self.viewmats[number][views], self.Ks[size_px][number][views]
             target = self.targets[number][size_px][views]
             if self.photos:
                 photo = self.photos[number]

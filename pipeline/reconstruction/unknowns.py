@@ -61,7 +61,8 @@ class Unknowns(Protocol):
 def head(unknowns: Unknowns, number: int) -> Gaussians:
     """One head's Gaussians as they are now, without gradients, on their device."""
     count = unknowns.counts[number]
-    parts = unknowns.splats()._asdict()
+    with torch.no_grad():
+        parts = unknowns.splats()._asdict()
     return Gaussians(**{name: part[number, :count].detach() for name, part in parts.items()})
 
 
