@@ -101,7 +101,7 @@ class Reconstruct(Stage):
         if self.network is None:
             return gaussians_from_views(row["views"], self._cameras, seed=row["seed"])
         views, cameras = row["views"][self._seen], self._cameras[self._seen]
-        # on CPUs float32, so that the same photo gives the same bytes on all of them
+        # on CPUs float32: avatars must not depend on whether a CPU is fast in bfloat16
         bf16 = self.network.device.type == "cuda"
         return reconstruct(self.network, views, cameras, bf16=bf16)
 
