@@ -1,6 +1,5 @@
 """What is particular to .glb: what the extension demands, and what we refuse to guess."""
 
-import json
 from typing import Any
 
 import numpy as np
@@ -103,6 +102,5 @@ def test_an_endless_list_in_the_document_is_refused() -> None:
     data = pack_glb({}, b"").replace(b"{}  ", nested)
     length = len(data).to_bytes(4, "little")
     data = data[:8] + length + len(nested).to_bytes(4, "little") + data[16:]
-    assert json.loads(b"{}") == {}
     with pytest.raises(UnreadableSource, match="recursion"):
         read_glb(data)
