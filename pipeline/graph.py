@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from pipeline.errors import GraphError, ModelNotFound, UsageError
+from pipeline.model_config import IDENTITY_FOLDER, ModelConfig
 from pipeline.model_folder import components, model_hash, resolve_model
 from pipeline.recipe import Recipe
 from pipeline.stage import Row, Stage
@@ -17,13 +18,13 @@ GIVEN = ("source",)
 """The columns that an executor provides for the first stage."""
 
 _WEIGHTS_OF = {
-    "Prepare": ("face", "matting"),
+    "Prepare": ("face", IDENTITY_FOLDER, "matting"),
     "LowRes": ("vae", "lowres"),
     "HighRes": ("vae", "highres"),
     "Reconstruct": ("reconstructor",),
     "Judge": ("face",),
 }
-_OPTIONAL_PARTS = {"reconstructor"}
+_OPTIONAL_PARTS = {"reconstructor", IDENTITY_FOLDER}
 _PROCESS_GB = 1.0
 """Memory of a worker besides its weights: libraries, and the rows it holds."""
 
@@ -139,7 +140,6 @@ def build_graph(options: GraphOptions, destination: str, recipe: Recipe) -> list
         GraphError: the stages do not fit together.
     """
     from pipeline.avatar_folder import parse_formats
-    from pipeline.model_config import ModelConfig
     from pipeline.stages.diffusion import DiffusionConfig, HighRes, LowRes
     from pipeline.stages.export import Export, ExportConfig
     from pipeline.stages.judge import Judge, JudgeConfig
@@ -150,7 +150,7 @@ def build_graph(options: GraphOptions, destination: str, recipe: Recipe) -> list
 
     model = resolve_model(options.model)
     config = ModelConfig.load(model)
-    _check_parts(model, options)
+    _check_parts(model, config, options)
     formats = parse_formats(options.formats)
     stages: list[Stage] = [
         Load(LoadConfig(recipe=recipe, destination=destination, formats=formats)),
@@ -160,6 +160,7 @@ def build_graph(options: GraphOptions, destination: str, recipe: Recipe) -> list
                 size_px=config.portrait_px,
                 faces=options.faces,
                 face_pack=options.face_pack,
+                identity_input=config.identity_input,
                 threads=options.threads,
             )
         ),
@@ -194,7 +195,7 @@ def build_graph(options: GraphOptions, destination: str, recipe: Recipe) -> list
     return stages
 
 
-def _check_parts(model: Path, options: GraphOptions) -> None:
+def _check_parts(model: Path, config: ModelConfig, options: GraphOptions) -> None:
     """Refuse an incomplete model before anything is loaded.
 
     Raises:
@@ -202,9 +203,11 @@ def _check_parts(model: Path, options: GraphOptions) -> None:
     """
     needed = {part for parts in _WEIGHTS_OF.values() for part in parts} - _OPTIONAL_PARTS
     if options.fit == "network":
-        needed |= _OPTIONAL_PARTS
+        needed.add("reconstructor")
     if options.face_pack is not None:
         needed.discard("face")
+    if config.identity_input == "portrait":
+        needed.add(IDENTITY_FOLDER)
     missing = sorted(part for part in needed if not (model / part).is_dir())
     if missing:
         raise ModelNotFound(

@@ -4,7 +4,7 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,8 @@ from pipeline.cameras import orbit_azimuths_deg
 from pipeline.errors import ModelNotFound
 
 INDEX = "model_index.json"
+IDENTITY_FOLDER = "identity"
+"""Subfolder with an ArcFace network of whole portraits, in models whose stages learnt from one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,8 +24,7 @@ class StageConfig:
     Attributes:
         size_px: side of the stage's views.
         steps: denoising steps.
-        guidance: strength for the view opposite the portrait; 1 at the portrait's own azimuth,
-            linear between. 1 switches guidance off.
+        guidance: of the view that is guided most, see `OrbitPipeline`; 1 switches it off.
     """
 
     size_px: int
@@ -42,6 +43,9 @@ class ModelConfig:
         highres: the second; its size is a multiple of the first one's.
         azimuths_deg: the views of the orbit, starting with 0.
         elevation_deg: of the orbit.
+        identity_input: what the identity network sees: the ``face``, cut out by its landmarks for
+            the network in ``face/``; or the whole ``portrait``, small, for the one in
+            `IDENTITY_FOLDER`, as in the paper's release.
         licences: licence of each component's weights.
     """
 
@@ -51,6 +55,7 @@ class ModelConfig:
     highres: StageConfig = StageConfig(size_px=128, steps=8)
     azimuths_deg: tuple[float, ...] = tuple(float(a) for a in orbit_azimuths_deg())
     elevation_deg: float = 0.0
+    identity_input: Literal["face", "portrait"] = "face"
     licences: dict[str, str] = field(default_factory=dict)
 
     @property

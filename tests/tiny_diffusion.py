@@ -31,10 +31,13 @@ def tiny_vae() -> AutoencoderKL:
     ).eval()
 
 
-def tiny_unet(*, azimuth_embedding: bool = True, norm_num_groups: int = 32) -> OrbitUNet:
+def tiny_unet(
+    *, azimuth_embedding: bool = True, azimuth_index: bool = True, norm_num_groups: int = 32
+) -> OrbitUNet:
     torch.manual_seed(2)
     unet = OrbitUNet(
         azimuth_embedding=azimuth_embedding,
+        azimuth_index=azimuth_index,
         orbit_views=4,
         sample_size=4,
         in_channels=8,

@@ -1,7 +1,7 @@
 """What the U-Net is told of a subject: image token, identity token, camera and portrait latents."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -12,32 +12,60 @@ from transformers import CLIPVisionModelWithProjection
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+_ACTIVATIONS = {"silu": nn.SiLU, "relu": nn.ReLU}
 
 
 class IdentityProjection(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """The MLP that turns an ArcFace embedding into one cross-attention token (section 3.3).
 
-    It ends in a layer norm: without one its scale and CLIP's would have nothing in common.
-
     Args:
         embedding_dim: of the face embedding.
         token_dim: of the U-Net's cross-attention.
+        hidden_layers: linear layers before the last one.
+        activation: after each of them.
+        ends: what follows the last one. ``norm``: a layer norm, without which the token's scale and
+            the image token's would have nothing in common. ``activation``: the same as before, as
+            in the paper's release. ``residual``: the image token is added, and the last layer
+            starts at zero. A network that only ever had an image token then answers as before:
+            attention to two equal tokens is attention to one.
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
-    def __init__(self, embedding_dim: int = 512, token_dim: int = 1024) -> None:
+    def __init__(
+        self,
+        embedding_dim: int = 512,
+        token_dim: int = 1024,
+        hidden_layers: int = 1,
+        activation: Literal["silu", "relu"] = "silu",
+        ends: Literal["norm", "activation", "residual"] = "norm",
+    ) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(embedding_dim, token_dim),
-            nn.SiLU(),
-            nn.Linear(token_dim, token_dim),
-            nn.LayerNorm(token_dim),
-        )
+        layers: list[nn.Module] = []
+        for width in (embedding_dim, *[token_dim] * (hidden_layers - 1)):
+            layers += [nn.Linear(width, token_dim), _ACTIVATIONS[activation]()]
+        last = nn.Linear(token_dim, token_dim)
+        layers.append(last)
+        if ends == "norm":
+            layers.append(nn.LayerNorm(token_dim))
+        elif ends == "activation":
+            layers.append(_ACTIVATIONS[activation]())
+        else:
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+        self.layers = nn.Sequential(*layers)
 
-    def forward(self, identity: Tensor) -> Tensor:
-        """[B, embedding_dim] L2-normalised embeddings to [B, 1, token_dim] tokens."""
-        tokens: Tensor = self.layers(identity * identity.shape[-1] ** 0.5)
-        return tokens[:, None]
+    def forward(self, identity: Tensor, image_token: Tensor) -> Tensor:
+        """The identity tokens.
+
+        Args:
+            identity: [B, embedding_dim] L2-normalised embeddings.
+            image_token: [B, 1, token_dim], which counts where ``ends`` is ``residual``.
+
+        Returns:
+            [B, 1, token_dim].
+        """
+        tokens: Tensor = self.layers(identity * identity.shape[-1] ** 0.5)[:, None]
+        return tokens + image_token if self.config.ends == "residual" else tokens
 
 
 @dataclass(frozen=True)
@@ -108,4 +136,4 @@ def encode_tokens(
     """
     pixels = clip_pixels(images, image_encoder.config.image_size)
     image_token = image_encoder(pixels).image_embeds[:, None]
-    return torch.cat([image_token, projection(identity)], 1)
+    return torch.cat([image_token, projection(identity, image_token)], 1)

@@ -48,8 +48,8 @@ def precondition(sigma: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 def triangular_guidance(azimuth_deg: Tensor, portrait_azimuth_deg: Tensor, peak: float) -> Tensor:
     """Guidance for each view: 1 where the portrait was taken, ``peak`` on the far side.
 
-    A closed orbit needs the triangle: a ramp over the frame index, as video models use it, would
-    guide the last view hardest although it stands next to the portrait.
+    A closed orbit needs the triangle: a ramp over the frame index, as video models use it, guides
+    the last view hardest although it stands next to the portrait.
 
     Args:
         azimuth_deg: [B, F] views.
@@ -61,3 +61,37 @@ def triangular_guidance(azimuth_deg: Tensor, portrait_azimuth_deg: Tensor, peak:
     """
     apart = (azimuth_deg - portrait_azimuth_deg[:, None] + 180) % 360 - 180
     return 1 + (peak - 1) * apart.abs() / 180
+
+
+def linear_guidance(azimuth_deg: Tensor, portrait_azimuth_deg: Tensor, peak: float) -> Tensor:
+    """The video models' ramp, from 1 at the first frame of the call to ``peak`` at the last.
+
+    Args:
+        azimuth_deg: [B, F] views in the order of the call; only their number counts.
+        portrait_azimuth_deg: [B], of no influence.
+        peak: guidance of the last frame.
+
+    Returns:
+        [B, F].
+    """
+    ramp = torch.linspace(1, peak, azimuth_deg.shape[1], device=azimuth_deg.device)
+    return ramp.expand_as(azimuth_deg)
+
+
+GUIDANCE = {"triangular": triangular_guidance, "linear": linear_guidance}
+"""The courses of the guidance over the views, by the name that a stage's folder gives."""
+
+
+def frame_order(azimuth_deg: Tensor, portrait_azimuth_deg: Tensor) -> Tensor:
+    """The views of a closed orbit in an order that begins with the one next to the portrait.
+
+    Args:
+        azimuth_deg: [F] in orbit order.
+        portrait_azimuth_deg: [B] the portraits' cameras.
+
+    Returns:
+        [B, F] int64 indices into ``azimuth_deg``.
+    """
+    apart = (azimuth_deg - portrait_azimuth_deg[:, None] + 180) % 360 - 180
+    frames = torch.arange(len(azimuth_deg), device=azimuth_deg.device)
+    return (apart.abs().argmin(1, keepdim=True) + frames) % len(azimuth_deg)

@@ -7,7 +7,7 @@ enlarged low-resolution views that it was trained on (Eq. 2-3) and restores the 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -16,12 +16,13 @@ from torch import Tensor
 from transformers import CLIPVisionModelWithProjection
 
 from pipeline.diffusion.conditions import Conditions, IdentityProjection, encode_tokens
-from pipeline.diffusion.edm import PAPER_MIX, PURE_NOISE, NoiseMix, triangular_guidance
+from pipeline.diffusion.edm import GUIDANCE, PAPER_MIX, PURE_NOISE, NoiseMix, frame_order
 from pipeline.diffusion.latents import Autoencoder, decode, encode
 from pipeline.diffusion.unet import OrbitUNet
 
 NOISE_AUGMENTATION = 0.02
 """Noise added to the condition image, as the release does at inference."""
+_SETTINGS = ("noise_weight", "lowres_weight", "guidance_course", "orbit_start")
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,9 @@ class OrbitPipeline(DiffusionPipeline):  # type: ignore[misc]
         scheduler: its sampler; the noise mix it was trained with is in the U-Net's folder.
         noise_weight: share of fresh noise, see `NoiseMix`.
         lowres_weight: share of the low-resolution latents.
+        guidance_course: how guidance changes over the views, a key of `GUIDANCE`.
+        orbit_start: which view the network has learnt to see first: that in front of the face, or
+            the one next to the portrait.
     """
 
     default_mix: ClassVar[NoiseMix] = PURE_NOISE
@@ -70,6 +74,8 @@ class OrbitPipeline(DiffusionPipeline):  # type: ignore[misc]
         scheduler: EulerDiscreteScheduler,
         noise_weight: float | None = None,
         lowres_weight: float | None = None,
+        guidance_course: Literal["triangular", "linear"] = "triangular",
+        orbit_start: Literal["front", "portrait"] = "front",
     ) -> None:
         super().__init__()
         mix = self.default_mix
@@ -83,6 +89,8 @@ class OrbitPipeline(DiffusionPipeline):  # type: ignore[misc]
         self.register_to_config(
             noise_weight=mix.noise_weight if noise_weight is None else noise_weight,
             lowres_weight=mix.lowres_weight if lowres_weight is None else lowres_weight,
+            guidance_course=guidance_course,
+            orbit_start=orbit_start,
         )
         self.set_progress_bar_config(disable=True)
 
@@ -113,8 +121,8 @@ class OrbitPipeline(DiffusionPipeline):  # type: ignore[misc]
         }
         scheduler = EulerDiscreteScheduler.from_pretrained(folder / "scheduler")
         config = cls.load_config(folder)
-        weights = {name: config[name] for name in ("noise_weight", "lowres_weight")}
-        return cls(vae, scheduler=scheduler, **networks, **weights)
+        settings: dict[str, Any] = {name: config[name] for name in _SETTINGS if name in config}
+        return cls(vae, scheduler=scheduler, **networks, **settings)
 
     @torch.no_grad()
     def __call__(
@@ -132,28 +140,40 @@ class OrbitPipeline(DiffusionPipeline):  # type: ignore[misc]
 
         Args:
             portraits: B subjects.
-            azimuths_deg: [F] the orbit's views.
+            azimuths_deg: [F] the orbit's views, in its order.
             steps: denoising steps.
-            guidance: on the far side of the orbit; 1 runs without guidance.
+            guidance: the strongest of any view; 1 runs without guidance.
             generators: one a subject, so that a subject's views do not depend on its batch.
             lowres_views: [B, F, 3, h, w] in [-1, 1], only for the second stage.
             on_step: called before each step with its index and their number.
 
         Returns:
-            [B, F, 3, H, W] in [-1, 1].
+            [B, F, 3, H, W] in [-1, 1], in the order of ``azimuths_deg``.
         """
+        portrait_azimuths_deg = portraits.azimuth_deg.to(self.device)
+        order = self._order(azimuths_deg.to(self.device), portrait_azimuths_deg)
+        views = azimuths_deg.to(self.device)[order]
         conditions = self.encode_conditions(portraits)
         lowres_latents = self._lowres_latents(lowres_views, portraits.images.shape[-1])
+        if lowres_latents is not None:
+            lowres_latents = _take(lowres_latents, order)
         self.scheduler.set_timesteps(steps, device=self.device)
         latents = self._initial_latents(conditions, len(azimuths_deg), generators, lowres_latents)
-        views = azimuths_deg.to(self.device).expand(len(latents), -1)
-        scale = triangular_guidance(views, portraits.azimuth_deg.to(self.device), guidance)
+        scale = GUIDANCE[self.config.guidance_course](views, portrait_azimuths_deg, guidance)
         for step, timestep in enumerate(self.scheduler.timesteps):
             on_step(step, steps)
             scaled = self.scheduler.scale_model_input(latents, timestep)
             predicted = self._predict(scaled, timestep, conditions, views, scale)
             latents = self.scheduler.step(predicted, timestep, latents).prev_sample
-        return torch.stack([decode(self.vae, subject) for subject in latents])
+        in_orbit_order = _take(latents, order.argsort(1))
+        return torch.stack([decode(self.vae, subject) for subject in in_orbit_order])
+
+    def _order(self, azimuths_deg: Tensor, portrait_azimuths_deg: Tensor) -> Tensor:
+        """For each subject, [B, F], the order in which the network sees the orbit's views."""
+        if self.config.orbit_start == "portrait":
+            return frame_order(azimuths_deg, portrait_azimuths_deg)
+        frames = torch.arange(len(azimuths_deg), device=azimuths_deg.device)
+        return frames.expand(len(portrait_azimuths_deg), -1)
 
     def encode_conditions(self, portraits: Portraits) -> Conditions:
         """Encode what does not change from step to step."""
@@ -221,6 +241,12 @@ class HighResPipeline(OrbitPipeline):
     """The second stage: the orbit at full resolution from mixed noise (Eq. 2-3)."""
 
     default_mix = PAPER_MIX
+
+
+def _take(frames: Tensor, order: Tensor) -> Tensor:
+    """The frames [B, F, ...] of each subject in an order [B, F]."""
+    subject = torch.arange(len(frames), device=frames.device)[:, None]
+    return frames[subject, order]
 
 
 def enlarge(images: Tensor, size_px: int) -> Tensor:

@@ -4,7 +4,8 @@ Stable Video Diffusion knows a frame only by its index. Here every frame has an 
 replaces the index inside the temporal attention (in units of the orbit's step, so a full even
 orbit gives exactly the indices 0..F-1) and, where the config asks for it, enters every residual
 block through the time embedding. The network can then be trained on a few of the orbit's views at
-a time, which costs a quarter, and asked for any azimuth.
+a time, which costs a quarter, and asked for any azimuth. Weights that learnt one order of frames
+and nothing else, such as the paper's release, keep the index: ``azimuth_index`` is False for them.
 """
 
 from typing import Any
@@ -26,6 +27,8 @@ class OrbitUNet(UNetSpatioTemporalConditionModel):  # type: ignore[misc]
     Args:
         azimuth_embedding: add an embedding of the azimuth to the time embedding of every residual
             block. False for weights made without it, such as the paper's release.
+        azimuth_index: a frame's index in the temporal attention is its azimuth. False: it is its
+            place in the call, and the caller must keep to the order of the training.
         orbit_views: views of a full orbit; 360 degrees divided by it is one frame index.
         sample_size: side of the latents.
         in_channels: noisy latents and condition latents together.
@@ -44,6 +47,7 @@ class OrbitUNet(UNetSpatioTemporalConditionModel):  # type: ignore[misc]
     def __init__(
         self,
         azimuth_embedding: bool = True,
+        azimuth_index: bool = True,
         orbit_views: int = 16,
         sample_size: int = 32,
         in_channels: int = 8,
@@ -117,7 +121,7 @@ class OrbitUNet(UNetSpatioTemporalConditionModel):  # type: ignore[misc]
 
     def _tell_blocks_the_azimuth(self) -> None:
         for module in self.modules():
-            if isinstance(module, TransformerSpatioTemporalModel):
+            if isinstance(module, TransformerSpatioTemporalModel) and self.config.azimuth_index:
                 module.time_proj.register_forward_pre_hook(self._replace_index)
             elif isinstance(module, SpatioTemporalResBlock):
                 module.register_forward_pre_hook(self._add_embedding)

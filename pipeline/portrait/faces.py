@@ -18,7 +18,12 @@ import numpy.typing as npt
 
 from pipeline.errors import ModelNotFound
 from pipeline.portrait import alignment
-from pipeline.portrait.alignment import ARCFACE_TEMPLATE, Floats, arcface_crop
+from pipeline.portrait.alignment import (
+    ARCFACE_SIZE_PX,
+    ARCFACE_TEMPLATE,
+    Floats,
+    arcface_crop,
+)
 from pipeline.portrait.onnx_sessions import load_errors, session_options
 
 Image = npt.NDArray[np.uint8]
@@ -89,6 +94,16 @@ class FaceEmbedder:
     def embed(self, rgb: Image, landmarks: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """The identity of the face with these [5, 2] landmarks: [512] float32 of unit length."""
         return _embed(self._recogniser, rgb, landmarks)
+
+
+class PortraitEmbedder(FaceEmbedder):
+    """An ArcFace network that has learnt to be shown a portrait as it is, hair and all."""
+
+    def embed(self, rgb: Image, landmarks: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """The identity of the portrait: [512] float32 of unit length; landmarks do not count."""
+        # bilinear without antialiasing, as the release shrank its portraits in training
+        small = cv2.resize(rgb, (ARCFACE_SIZE_PX,) * 2, interpolation=cv2.INTER_LINEAR)
+        return _unit(self._recogniser.get_feat(small[..., ::-1].copy()))
 
 
 class FacePack:
@@ -268,7 +283,11 @@ def _draw_canvas(rgb: Image, to_canvas: Floats, canvas_px: int) -> Image:
 
 def _embed(recogniser: Any, rgb: Image, landmarks: npt.ArrayLike) -> npt.NDArray[np.float32]:
     crop = arcface_crop(rgb, landmarks)
-    vector = np.asarray(recogniser.get_feat(crop[..., ::-1].copy()), np.float32).ravel()
+    return _unit(recogniser.get_feat(crop[..., ::-1].copy()))
+
+
+def _unit(feature: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    vector = np.asarray(feature, np.float32).ravel()
     return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-12), np.float32)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import ImageTooSmall, NoFaceFound, UsageError
+from pipeline.model_config import IDENTITY_FOLDER
 from pipeline.portrait import alignment
 from pipeline.portrait.alpha import on_white
 from pipeline.portrait.decode import Photo, decode
@@ -17,6 +18,7 @@ from pipeline.portrait.faces import (
     Face,
     FaceEmbedder,
     FacePack,
+    PortraitEmbedder,
     face_networks,
     largest,
 )
@@ -39,6 +41,7 @@ class PrepareConfig:
         size_px: side of the portraits.
         faces: ``largest`` takes one face of a photo, ``all`` every one, left to right.
         face_pack: folder with another detector and ArcFace network, see `face_networks`.
+        identity_input: what the model's identity network sees, see `ModelConfig`.
         threads: onnxruntime threads.
     """
 
@@ -46,6 +49,7 @@ class PrepareConfig:
     size_px: int = 256
     faces: Literal["largest", "all"] = "largest"
     face_pack: Path | None = None
+    identity_input: Literal["face", "portrait"] = "face"
     threads: int = 1
 
     def __post_init__(self) -> None:
@@ -90,6 +94,9 @@ class Prepare(Stage):
         self._pack, self._embedder = face_networks(
             self.config.model, self.config.face_pack, self.config.threads
         )
+        if self.config.identity_input == "portrait":
+            folder = self.config.model / IDENTITY_FOLDER
+            self._embedder = PortraitEmbedder(folder, self.config.threads)
         self._matting = Matting(self.config.model / MATTING_FILE, self.config.threads)
 
     def process(self, rows: Sequence[Row], context: Context) -> list[Row]:

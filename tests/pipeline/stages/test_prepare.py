@@ -4,6 +4,7 @@ import io
 import shutil
 from pathlib import Path
 
+import cv2
 import insightface
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ from tiny_arcface import write_arcface
 
 from pipeline.errors import ModelNotFound, UsageError
 from pipeline.model_folder import EMBEDDED
-from pipeline.portrait.faces import box_iou
+from pipeline.portrait.alignment import ARCFACE_TEMPLATE
+from pipeline.portrait.alpha import on_white
+from pipeline.portrait.faces import FaceEmbedder, box_iou
 from pipeline.stage import run_stage
 from pipeline.stages.prepare import Prepare, PrepareConfig
 
@@ -172,3 +175,19 @@ def test_a_foreign_pack_finds_faces_and_the_models_own_network_names_them(
     stage.setup("cpu")
     (row,) = run_stage(stage, [{"image": ASTRONAUT.read_bytes()}])
     assert row["identity"].shape == (48,)
+
+
+def test_a_network_of_whole_portraits_sees_all_of_it_and_no_landmarks(
+    tmp_path: Path, astronaut: dict[str, object]
+) -> None:
+    for part in ("face", "matting"):
+        shutil.copytree(EMBEDDED / part, tmp_path / part)
+    (tmp_path / "identity").mkdir()
+    write_arcface(tmp_path / "identity" / "arcface.onnx")
+    stage = Prepare(PrepareConfig(model=tmp_path, identity_input="portrait"))
+    stage.setup("cpu")
+    (row,) = run_stage(stage, [{"image": ASTRONAUT.read_bytes()}])
+    np.testing.assert_array_equal(row["portrait"], astronaut["portrait"])
+    small = cv2.resize(on_white(row["portrait"]), (112, 112), interpolation=cv2.INTER_LINEAR)
+    embed = FaceEmbedder(tmp_path / "identity").embed
+    np.testing.assert_allclose(row["identity"], embed(small, ARCFACE_TEMPLATE), atol=1e-3)
