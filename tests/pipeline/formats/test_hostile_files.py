@@ -67,7 +67,7 @@ def _ply(header: bytes) -> bytes:
 
 def _spz(count: int, body: bytes = bytes(1000), version: int = 3, degree: int = 0) -> bytes:
     header = struct.pack("<IIIBBBB", 0x5053474E, version, count, degree, 12, 0, 0)
-    return gzip.compress(header + body)
+    return gzip.compress(header + body, mtime=0)
 
 
 def _spz_4(count: int, size: int = 10, parts: int = 6) -> bytes:
