@@ -22,10 +22,9 @@ def export_onnx(
     outputs: list[str],
     any_size: bool = False,
     any_batch: bool = False,
+    half: bool = True,
 ) -> None:
     """Write ``model`` in evaluation mode as one ONNX file with its weights inside.
-
-    The weights are stored in half precision, which halves the file, and computed with in float32.
 
     Args:
         model: takes one tensor.
@@ -35,6 +34,8 @@ def export_onnx(
         outputs: names of the outputs.
         any_size: leave height and width open.
         any_batch: leave the batch size open.
+        half: store the weights in half precision, which halves the file; they are computed with in
+            float32 all the same.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     axes: dict[int, str] = {0: "batch"} if any_batch else {}
@@ -57,7 +58,8 @@ def export_onnx(
             opset_version=17,
             dynamo=False,
         )
-    _store_in_half_precision(path)
+    if half:
+        _store_in_half_precision(path)
 
 
 def _store_in_half_precision(path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Weights that others published, as components of a model folder."""
