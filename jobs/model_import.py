@@ -1,12 +1,6 @@
-"""``headsplat models import``: weights that others published, into a model folder.
+"""``headsplat models import``: weights that others published, into a model folder."""
 
-What a file holds decides where it goes. So far that is LGM's network and the one of the paper's
-release, which become the folder's Gaussian network.
-"""
-
-import dataclasses
 import json as json_module
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,73 +8,88 @@ from typing import Any, Literal
 import tyro
 
 from pipeline.errors import UsageError
-from pipeline.model_config import ModelConfig
-from pipeline.model_folder import file_sha256
-from pipeline.stages.reconstruct import INPUT_VIEWS, NETWORK
+
+_STILL_TO_GET = {
+    "lowres": "import low_stage.pt of the release or a Stable Video Diffusion folder",
+    "highres": "import high_stage.pt, or a Stable Video Diffusion folder with --stage highres",
+    "reconstructor": "optional: import recon.safetensors or LGM's network",
+    "face": "import a folder with insightface's buffalo_l, or copy face/ of another model",
+    "matting": "copy matting/ of another model, such as the one that ships with headsplat",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImportOptions:
-    """Put published weights into a model folder, which from then on reconstructs with them.
+    """Put published weights into a model folder, checked tensor by tensor.
 
-    Example: headsplat models import recon.safetensors my-model --cameras release --licence unknown
+    Example: headsplat models import HQ-Head my-model --licence "not stated"
 
     Attributes:
-        source: a .safetensors file with a Gaussian network of LGM's tiny, small or big size.
-        model: the model folder it goes into, a copy of another one or made by headsplat train.
-        cameras: which orbit the network was trained on, which its file does not say: LGM's, or
-            that of the paper's release (recon.safetensors).
+        source: a folder with low_stage.pt, high_stage.pt, recon.safetensors and trained_arcface.pth
+            of the paper's release, with a diffusers pipeline of Stable Video Diffusion or with an
+            insightface pack; or one of the release's files, or a .safetensors file of LGM.
+        model: the model folder it goes into; made if it does not exist.
         licence: of the weights, as their authors state it; it is kept in the model folder.
+        cameras: which orbit a Gaussian network learnt from, needed for a .safetensors file alone.
+        stage: which diffusion stage a Stable Video Diffusion folder shall start.
+        commercial: refuse weights that are not for commercial use.
         json: print one JSON object.
     """
 
     source: tyro.conf.Positional[Path]
     model: tyro.conf.Positional[Path]
-    cameras: Literal["lgm", "release"]
     licence: str
+    cameras: Literal["lgm", "release"] | None = None
+    stage: Literal["lowres", "highres"] = "lowres"
+    commercial: bool = False
     json: bool = False
 
 
 def import_weights(options: ImportOptions) -> int:
-    """Load the weights, check them against the network and write them as a component.
+    """Load the weights, check them against our networks and write them as components.
 
     Raises:
-        ModelNotFound: the source is no such file, or the model no model folder.
-        UsageError: the model folder has a Gaussian network already, or the licence is empty.
+        ModelNotFound: the source holds nothing we know or does not fit, or the model exists and is
+            no model folder.
+        UsageError: a component exists already, the licence is empty, or it is not for commercial
+            use and shall be.
     """
-    config = ModelConfig.load(options.model)
-    folder = options.model / NETWORK
-    if folder.exists():
-        raise UsageError(f"{folder} exists; delete it, or import into another model folder")
+    from pipeline.published.installer import check_policy, install
+    from pipeline.published.sources import read_source
+
     if not options.licence.strip():
         raise UsageError("--licence is empty; say under which licence the weights are")
-    record = _write_network(options.source, folder, options.cameras)
-    licences = {**config.licences, NETWORK: options.licence}
-    dataclasses.replace(config, licences=licences).save(options.model)
-    record |= {"licence": options.licence, "sha256": file_sha256(options.source)}
-    if options.json:
-        print(json_module.dumps(record))
-        return 0
-    print("\n".join(f"  {name:<20}{value}" for name, value in record.items()))
+    source = read_source(options.source, options.cameras, options.stage)
+    if options.commercial:
+        check_policy(source.parts, options.licence)
+    done = install(source.parts, options.model, source.model, options.licence)
+    missing = {name: how for name, how in _STILL_TO_GET.items() if _lacks(options.model, name)}
+    record = {
+        "model": str(options.model),
+        "components": done.components,
+        "notes": done.notes,
+        "missing": missing,
+    }
+    print(json_module.dumps(record) if options.json else _told(record))
     return 0
 
 
-def _write_network(source: Path, folder: Path, cameras: str) -> dict[str, Any]:
-    """Write a Gaussian network to ``folder``, whole or not at all, and say what was found."""
-    from pipeline.reconstruction.checkpoints import TRAINED_CAMERAS, load_checkpoint, preset_of
-    from pipeline.reconstruction.lgm import lgm_config
+def _lacks(model: Path, component: str) -> bool:
+    return not (model / component).is_dir()
 
-    preset = preset_of(source)
-    network = load_checkpoint(source, {**lgm_config(preset), **TRAINED_CAMERAS[cameras]})
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".import-") as partial:
-        network.save_pretrained(Path(partial) / NETWORK)
-        (Path(partial) / NETWORK).rename(folder)
-    return {
-        "component": str(folder),
-        "preset": preset,
-        "parameters": sum(tensor.numel() for tensor in network.parameters()),
-        "dtype": str(network.dtype).removeprefix("torch."),
-        "gaussians": INPUT_VIEWS * network.splat_px**2,
-        "camera_radius": network.config.camera_radius,
-        "fov_y_deg": network.config.fov_y_deg,
-    }
+
+def _told(record: dict[str, Any]) -> str:
+    lines = [str(record["model"])]
+    for component in record["components"]:
+        lines.append(f"  {component['component']}")
+        facts = {name: value for name, value in component.items() if name != "component"}
+        lines += [f"    {name:<18}{_text(value)}" for name, value in facts.items()]
+    lines += [f"  note: {note}" for note in record["notes"]]
+    lines += [f"  missing: {name} - {how}" for name, how in record["missing"].items()]
+    return "\n".join(lines)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {inner}" for name, inner in value.items())
+    return str(value)

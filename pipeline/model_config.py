@@ -4,7 +4,7 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +47,8 @@ class ModelConfig:
             the network in ``face/``; or the whole ``portrait``, small, for the one in
             `IDENTITY_FOLDER`, as in the paper's release.
         licences: licence of each component's weights.
+        sources: for each imported component its ``origin``, the ``sha256`` of the published files
+            by name and, where several files bring the same, the digest of its ``tensors``.
     """
 
     preset: str = "embedded"
@@ -57,6 +59,7 @@ class ModelConfig:
     elevation_deg: float = 0.0
     identity_input: Literal["face", "portrait"] = "face"
     licences: dict[str, str] = field(default_factory=dict)
+    sources: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def azimuths(self) -> npt.NDArray[np.float32]:

@@ -200,6 +200,16 @@ class FacePack:
         return faces
 
 
+def pack_files(folder: Path) -> dict[str, Path]:
+    """The files of a face pack that are used, by what they are for.
+
+    Raises:
+        ModelNotFound: the folder lacks a detector or an ArcFace network, or one cannot be loaded.
+    """
+    models = _load_models(folder, ("detection", "recognition"), 1)
+    return {task: folder / Path(models[task].model_file).name for task in sorted(models) if task}
+
+
 def face_networks(
     model: Path, face_pack: Path | None, threads: int
 ) -> tuple[FacePack, FacePack | FaceEmbedder]:
