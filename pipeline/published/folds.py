@@ -12,7 +12,7 @@ from torch import Tensor
 from pipeline.published.checkpoint_files import State
 
 AESTHETIC_SCORE = 6.0
-"""What the release's first time id, a predicted aesthetic score, is fixed to: its code asks for it."""
+"""What the release's first time id, a predicted aesthetic score, is fixed to; its code names it."""
 SVD_FRAME_RATE_ID, SVD_MOTION_BUCKET = 6.0, 127.0
 """The first two time ids of Stable Video Diffusion, frames a second less one and amount of motion,
 at the values it is usually called with."""

@@ -89,9 +89,7 @@ def install(parts: Sequence[Part], model: Path, wanted: ModelConfig, licence: st
     return done
 
 
-def _fresh(
-    parts: Sequence[Part], model: Path, config: ModelConfig, done: Installed
-) -> list[Part]:
+def _fresh(parts: Sequence[Part], model: Path, config: ModelConfig, done: Installed) -> list[Part]:
     """The parts to write; the others are compared with what is there."""
     known = {name: one.get("tensors") for name, one in config.sources.items()}
     fresh: list[Part] = []

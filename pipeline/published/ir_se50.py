@@ -5,6 +5,7 @@ checkpoints: ``input_layer``, ``body``, ``output_layer``.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,9 @@ class IrSe(nn.Module):
         self.input_layer = nn.Sequential(
             nn.Conv2d(3, first, 3, padding=1, bias=False), nn.BatchNorm2d(first), nn.PReLU(first)
         )
-        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        strides = [2] + [1 if a == b else 2 for a, b in pairwise(widths[1:])]
         self.body = nn.Sequential(
-            *(_Block(a, b, 2 if number == 0 or a != b else 1) for number, (a, b) in enumerate(pairs))
+            *(_Block(*pair, one) for pair, one in zip(pairwise(widths), strides, strict=True))
         )
         self.output_layer = nn.Sequential(
             nn.BatchNorm2d(last),
@@ -86,7 +87,8 @@ class _ChannelWeights(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         pooled = x.mean((2, 3), keepdim=True)
-        return x * self.fc2(self.fc1(pooled).relu()).sigmoid()
+        result: Tensor = x * self.fc2(self.fc1(pooled).relu()).sigmoid()
+        return result
 
 
 class _AsInsightfaceFeeds(nn.Module):

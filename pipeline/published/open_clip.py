@@ -1,4 +1,4 @@
-"""The image half of OpenCLIP, by its own names, as transformers' `CLIPVisionModelWithProjection`."""
+"""OpenCLIP's image half, by its own names, as transformers' `CLIPVisionModelWithProjection`."""
 
 from collections.abc import Callable
 from typing import Any

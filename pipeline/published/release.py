@@ -163,7 +163,8 @@ def _projection(file: Published) -> IdentityProjection:
 
     state = file.take(projection, origin)
     take_unit_identity(state)
-    return filled(projection, state)
+    whole: IdentityProjection = filled(projection, state)
+    return whole
 
 
 def _autoencoder(file: Published) -> AutoencoderKL:

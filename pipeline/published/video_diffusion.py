@@ -141,10 +141,11 @@ def _unet(
     fix_time_ids(state, torch.cat(features))
     scale_condition_latents(state, scaling_factor)
     unet.azimuth_mlp = added
-    return filled(unet, state | _neutral_state(added))
+    whole: OrbitUNet = filled(unet, state | _neutral_state(added))
+    return whole
 
 
-def _neutral_state(added: nn.Module) -> State:
+def _neutral_state(added: Any) -> State:
     """Numbers for the azimuth's embedding: at random, but zero in the last layer."""
     added.to_empty(device="cpu")
     with torch.random.fork_rng():
@@ -159,7 +160,11 @@ def _neutral_state(added: nn.Module) -> State:
 def _neutral_projection(token_dim: int) -> IdentityProjection:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return IdentityProjection(EMBEDDING_DIM, token_dim, ends="residual").eval()
+        projection: IdentityProjection = IdentityProjection(
+            EMBEDDING_DIM, token_dim, ends="residual"
+        )
+    projection.eval()
+    return projection
 
 
 def _plain(path: Path, network: nn.Module) -> Any:
