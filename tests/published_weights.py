@@ -7,6 +7,7 @@ that what its code makes of the same numbers could be recorded (`release_outputs
 
 import zlib
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -197,9 +198,15 @@ def numbers(shapes: Shapes) -> dict[str, torch.Tensor]:
     return {name: _tensor(_family(name), shape) for name, shape in shapes.items()}
 
 
+@cache
+def stage_numbers(sizes: Sizes = TINY) -> dict[str, torch.Tensor]:
+    """Those of a whole stage's file."""
+    return numbers(stage_shapes(sizes))
+
+
 def write_stage_file(path: Path, sizes: Sizes = TINY, **changed: Any) -> Path:
     """A file as DeepSpeed writes it; ``changed`` replaces tensors, or removes them with None."""
-    tensors = numbers(stage_shapes(sizes)) | changed
+    tensors = stage_numbers(sizes) | changed
     module = {f"module.{name}": one for name, one in tensors.items() if one is not None}
     torch.save({"module": module, "global_steps": 1000, "ds_version": "0.1"}, path)
     return path
