@@ -33,7 +33,7 @@ def face_pack_parts(folder: Path) -> list[Part]:
         Part(
             component=FACE_FOLDER,
             origin="insightface" if theirs else "face pack",
-            files=tuple(files.values()),
+            files={path.name: path for path in files.values()},
             write=lambda out: _copy(tuple(files.values()), out),
             facts={task: path.name for task, path in files.items()},
         )

@@ -24,7 +24,7 @@ def gaussian_parts(path: Path, cameras: str) -> list[Part]:
         Part(
             component=NETWORK,
             origin=cameras,
-            files=(path,),
+            files={path.name: path},
             write=network.save_pretrained,
             facts={
                 "preset": preset,

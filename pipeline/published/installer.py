@@ -110,7 +110,7 @@ def _fresh(parts: Sequence[Part], model: Path, config: ModelConfig, done: Instal
 
 
 def _refuse_or_note(part: Part, model: Path, done: Installed) -> None:
-    name = part.files[0].name
+    name = next(iter(part.files))
     if part.component != IDENTITY_FOLDER:
         raise UsageError(
             f"{name} brings another {part.component} than {model} has, and both stages share one; "
@@ -142,6 +142,6 @@ def _config(model: Path, wanted: ModelConfig, stages: bool) -> ModelConfig:
 
 
 def _source(part: Part) -> dict[str, Any]:
-    files = {path.name: file_sha256(path) for path in part.files}
+    files = {name: file_sha256(path) for name, path in part.files.items()}
     record: dict[str, Any] = {"origin": part.origin, "sha256": files}
     return record if part.tensors is None else record | {"tensors": part.tensors}

@@ -19,7 +19,7 @@ class Part:
     Attributes:
         component: its subfolder.
         origin: whose weights these are, a key of `policy.ORIGINS`.
-        files: what it comes from.
+        files: what it comes from, by its name in the source.
         write: puts it into a new folder.
         facts: what its user may want to know.
         tensors: digest of its numbers, where several files bring the same component; see
@@ -28,7 +28,7 @@ class Part:
 
     component: str
     origin: str
-    files: tuple[Path, ...]
+    files: dict[str, Path]
     write: Callable[[Path], None]
     facts: dict[str, Any] = field(default_factory=dict)
     tensors: str | None = None

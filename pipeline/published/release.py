@@ -112,7 +112,7 @@ def stage_parts(path: Path, stage: Stage) -> list[Part]:
         Part(
             component=stage,
             origin=ORIGIN,
-            files=(path,),
+            files={path.name: path},
             write=partial(write_stage, stage, found.networks, found.vae, settings),
             facts=facts,
         ),
@@ -200,7 +200,7 @@ def _shared(component: str, path: Path, network: nn.Module, write: Callable[[Pat
     return Part(
         component=component,
         origin=ORIGIN,
-        files=(path,),
+        files={path.name: path},
         write=write,
         facts=network_facts(network),
         tensors=tensors_digest(dict(network.state_dict())),

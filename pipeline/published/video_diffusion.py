@@ -106,14 +106,14 @@ def video_diffusion_parts(folder: Path, stage: Literal["lowres", "highres"]) -> 
         Part(
             component=stage,
             origin=ORIGIN,
-            files=(files[UNET], files[ENCODER]),
+            files=_named(folder, files[UNET], files[ENCODER]),
             write=partial(write_stage, stage, networks, vae, settings),
             facts=network_facts(unet),
         ),
         Part(
             component="vae",
             origin=ORIGIN,
-            files=(files[VAE],),
+            files=_named(folder, files[VAE]),
             write=vae.save_pretrained,
             facts=network_facts(vae),
             tensors=tensors_digest(dict(vae.state_dict())),
@@ -186,6 +186,10 @@ def _config(folder: Path, name: str) -> dict[str, Any]:
             f"{path} describes {found}, where Stable Video Diffusion has {_CLASSES[name]}"
         )
     return config
+
+
+def _named(folder: Path, *paths: Path) -> dict[str, Path]:
+    return {path.relative_to(folder).as_posix(): path for path in paths}
 
 
 def _weights(folder: Path, name: str) -> Path:

@@ -57,16 +57,25 @@ def test_a_published_network_becomes_the_folders(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert _import(source, folder, "--cameras", cameras) == 0
-    assert json.loads(capsys.readouterr().out) == {
-        "component": str(folder / "reconstructor"),
-        "preset": "tiny",
-        "parameters": sum(tensor.numel() for tensor in state.values()),
-        "dtype": "float16",
-        "gaussians": 16384,
-        "camera_radius": 1.5,
-        "fov_y_deg": fov_y_deg,
-        "licence": "MIT",
-        "sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
+    record = json.loads(capsys.readouterr().out)
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    assert record["components"] == [
+        {
+            "component": "reconstructor",
+            "preset": "tiny",
+            "parameters": sum(tensor.numel() for tensor in state.values()),
+            "dtype": "float16",
+            "gaussians": 16384,
+            "camera_radius": 1.5,
+            "fov_y_deg": fov_y_deg,
+            "licence": "MIT",
+            "origin": cameras,
+            "sha256": {source.name: digest},
+        }
+    ]
+    assert record["missing"].keys() == {"lowres", "highres", "face", "matting"}
+    assert ModelConfig.load(folder).sources == {
+        "reconstructor": {"origin": cameras, "sha256": {source.name: digest}}
     }
     (weights,) = (folder / "reconstructor").glob("*.safetensors")
     written = load_file(weights)
@@ -83,9 +92,12 @@ def test_the_summary_and_models_info_show_the_part_and_its_licence(
 ) -> None:
     options = ["--licence", "not stated", "--cameras", "lgm"]
     assert main(["models", "import", str(source), str(folder), *options]) == 0
-    shown = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
-    assert (shown["preset"], shown["gaussians"]) == ("tiny", "16384")
-    assert shown["licence"] == "not stated"
+    shown = capsys.readouterr().out
+    assert "    preset            tiny\n" in shown
+    assert "    licence           not stated\n" in shown
+    assert "  missing: matting - copy matting/ of another model" in shown
+    assert main(["models", "info", str(folder)]) == 0
+    assert f"    from {source.name}, sha256 " in capsys.readouterr().out
     assert main(["models", "info", str(folder), "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert record["licences"] == {"vae": "Apache-2.0", "reconstructor": "not stated"}
@@ -111,11 +123,31 @@ def test_a_refused_file_leaves_the_folder_as_it_was(
     save_file({name: tensor for name, tensor in state.items() if name != "conv.bias"}, path)
     assert _import(path, folder) == 2
     assert "1 missing (conv.bias)" in capsys.readouterr().err
-    torch.save({"module": {}}, tmp_path / "low_stage.pt")
+    torch.save({"module": {"module.a": torch.zeros(1)}}, tmp_path / "low_stage.pt")
     assert _import(tmp_path / "low_stage.pt", folder) == 2
-    assert "is a pickle" in capsys.readouterr().err
+    assert "holds no video U-Net" in capsys.readouterr().err
+    torch.save({"a": torch.zeros(1)}, tmp_path / "other.pt")
+    assert _import(tmp_path / "other.pt", folder) == 2
+    assert "has the name of no published file" in capsys.readouterr().err
     assert os.listdir(folder) == ["model_index.json"]
     assert ModelConfig.load(folder) == before
+
+
+def test_the_releases_folder_says_its_cameras(
+    source: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "HQ-Head").mkdir()
+    os.link(source, tmp_path / "HQ-Head" / "recon.safetensors")
+    assert main(["models", "import", str(tmp_path / "HQ-Head"), str(folder), "--licence", "?"]) == 0
+    assert "    fov_y_deg         10.0\n" in capsys.readouterr().out
+    (tmp_path / "HQ-Head" / "recon.safetensors").unlink()
+
+
+def test_a_network_alone_does_not_say_its_cameras(
+    source: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["models", "import", str(source), str(folder), "--licence", "MIT"]) == 2
+    assert "add --cameras lgm, or --cameras release" in capsys.readouterr().err
 
 
 def test_the_target_is_a_model_folder_and_the_licence_is_stated(
