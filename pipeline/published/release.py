@@ -6,7 +6,6 @@ judged its training. Each tensor is taken, compared or left out by name.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -51,8 +50,12 @@ MODEL = ModelConfig(
     identity_input="portrait",
 )
 """Sizes, orbit and sampling of the release's inference code."""
-_MIX = {"lowres": (1.0, 0.0), "highres": (0.5, 0.5)}
-"""Shares of noise and of low-resolution latents: the code's, where the paper says 0.4 and 0.6."""
+_ORDER: dict[str, Any] = {"guidance_course": "linear", "orbit_start": "portrait"}
+SETTINGS = {
+    "lowres": StageSettings(noise_weight=1.0, lowres_weight=0.0, **_ORDER),
+    "highres": StageSettings(noise_weight=0.5, lowres_weight=0.5, **_ORDER),
+}
+"""The second stage's noise is mixed as the code does it, where the paper says 0.4 and 0.6."""
 _CONDITION_VAE_PREFIX = "conditioner.embedders.3.encoder."
 _IDENTITY_PREFIX = "conditioner.embedders.5.id_model."
 _PROJECTION_PREFIX = "conditioner.embedders.5.mlp."
@@ -72,15 +75,6 @@ LEFT_OUT = {
 """Names that are left out, and why."""
 
 
-@dataclass(frozen=True)
-class _Found:
-    """The networks of a stage's file."""
-
-    networks: StageNetworks
-    vae: AutoencoderKL
-    identity: IrSe
-
-
 def stage_parts(path: Path, stage: Stage) -> list[Part]:
     """The components in low_stage.pt or high_stage.pt, checked.
 
@@ -93,31 +87,20 @@ def stage_parts(path: Path, stage: Stage) -> list[Part]:
             two autoencoders differ.
     """
     file = Published(path)
-    size_px = getattr(MODEL, stage).size_px
-    found = _Found(_stage_networks(file, size_px), _autoencoder(file), _identity(file))
-    left = file.leave(LEFT_OUT)
+    networks = _stage_networks(file, getattr(MODEL, stage).size_px)
+    vae, identity = _autoencoder(file), _identity(file)
+    left_out = _leave_out(file)
     file.finish()
-    noise_weight, lowres_weight = _MIX[stage]
-    settings = StageSettings(
-        noise_weight=noise_weight,
-        lowres_weight=lowres_weight,
-        guidance_course="linear",
-        orbit_start="portrait",
-    )
-    reasons = {LEFT_OUT[prefix]: 0 for prefix in LEFT_OUT}
-    for prefix, count in left.items():
-        reasons[LEFT_OUT[prefix]] += count
-    facts = network_facts(found.networks.unet) | {"tensors left out": reasons}
     return [
         Part(
             component=stage,
             origin=ORIGIN,
             files={path.name: path},
-            write=partial(write_stage, stage, found.networks, found.vae, settings),
-            facts=facts,
+            write=partial(write_stage, stage, networks, vae, SETTINGS[stage]),
+            facts=network_facts(networks.unet) | {"tensors left out": left_out},
         ),
-        _shared("vae", path, found.vae, found.vae.save_pretrained),
-        _identity_part(path, found.identity),
+        _shared("vae", path, vae, vae.save_pretrained),
+        _identity_part(path, identity),
     ]
 
 
@@ -131,6 +114,14 @@ def arcface_parts(path: Path) -> list[Part]:
     network = _identity(file, "")
     file.finish()
     return [_identity_part(path, network)]
+
+
+def _leave_out(file: Published) -> dict[str, int]:
+    """Leave out what `LEFT_OUT` names; how many tensors for each reason."""
+    counts = dict.fromkeys(LEFT_OUT.values(), 0)
+    for prefix, count in file.leave(LEFT_OUT).items():
+        counts[LEFT_OUT[prefix]] += count
+    return counts
 
 
 def _stage_networks(file: Published, size_px: int) -> StageNetworks:
