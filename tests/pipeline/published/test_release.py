@@ -32,7 +32,13 @@ from pipeline.diffusion.unet import OrbitUNet
 from pipeline.errors import ModelNotFound
 from pipeline.portrait.faces import PortraitEmbedder
 from pipeline.published.autoencoder import vae_config, vae_origin
-from pipeline.published.checkpoint_files import Origin, Published, filled, on_meta
+from pipeline.published.checkpoint_files import (
+    Origin,
+    Published,
+    filled,
+    on_meta,
+    read_tensors,
+)
 from pipeline.published.ir_se50 import IrSe, ir_se_config
 from pipeline.published.open_clip import clip_config, clip_origin
 from pipeline.published.release import LEFT_OUT, arcface_parts, stage_parts
@@ -187,6 +193,19 @@ def test_a_damaged_file_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "trained_arcface.pth").write_bytes(content)
     with pytest.raises(ModelNotFound, match=r"trained_arcface\.pth"):
         arcface_parts(tmp_path / "trained_arcface.pth")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("container", ["module", "state_dict", None])
+def test_files_of_every_trainer_and_age_are_read(
+    zipped: bool, container: str | None, tmp_path: Path
+) -> None:
+    path, state = tmp_path / "trained_arcface.pth", numbers(identity_shapes(TINY))
+    held = state if container is None else {container: state, "epoch": 3}
+    torch.save(held, path, _use_new_zipfile_serialization=zipped)
+    read = read_tensors(path)
+    assert read.keys() == state.keys()
+    assert all(torch.equal(read[name], one) for name, one in state.items())
 
 
 def test_half_precision_is_kept_where_nothing_was_folded(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import UNetSpatioTemporalConditionModel
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from published_video_diffusion import write_video_diffusion
 from safetensors.torch import load_file, save_file
 
@@ -13,7 +15,12 @@ from pipeline.diffusion.conditions import encode_tokens
 from pipeline.diffusion.loading import load_pipeline
 from pipeline.diffusion.pipeline import Portraits
 from pipeline.errors import ModelNotFound
-from pipeline.published.folds import fix_time_ids, take_unit_identity, time_features
+from pipeline.published.folds import (
+    fix_time_ids,
+    scale_condition_latents,
+    take_unit_identity,
+    time_features,
+)
 from pipeline.published.video_diffusion import video_diffusion_parts
 
 
@@ -105,17 +112,36 @@ def test_what_is_not_stable_video_diffusion_is_refused(folder: Path, tmp_path: P
         video_diffusion_parts(copy, "lowres")
 
 
-def test_fixed_time_ids_equal_the_formula() -> None:
-    draw = torch.Generator().manual_seed(0)
+@settings(max_examples=30, deadline=None)
+@given(told=st.tuples(*[st.floats(-180, 360)] * 2), free=st.floats(0, 1), seed=st.integers(0, 99))
+def test_fixed_time_ids_equal_the_formula(
+    told: tuple[float, float], free: float, seed: int
+) -> None:
+    draw = torch.Generator().manual_seed(seed)
     weight, bias = torch.randn((8, 48), generator=draw), torch.randn(8, generator=draw)
     state = {"add_embedding.linear_1.weight": weight, "add_embedding.linear_1.bias": bias}
     fixed = [time_features(one, 16) for one in (6.0, 127.0)]
     fix_time_ids(state, torch.cat(fixed))
-    free = time_features(0.02, 16)
-    ours = torch.cat([time_features(40.0, 16), time_features(-10.0, 16), free])
-    wanted = weight @ torch.cat([*fixed, free]) + bias
+    last = time_features(free, 16)
+    ours = torch.cat([*(time_features(one, 16) for one in told), last])
+    wanted = weight @ torch.cat([*fixed, last]) + bias
     folded = state["add_embedding.linear_1.weight"] @ ours + state["add_embedding.linear_1.bias"]
     torch.testing.assert_close(folded, wanted, atol=1e-5, rtol=1e-5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(scaling_factor=st.floats(0.05, 2), seed=st.integers(0, 99))
+def test_scaled_condition_latents_equal_unscaled_ones(scaling_factor: float, seed: int) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    weight = torch.randn((3, 8, 3, 3), generator=draw)
+    noisy, condition = torch.randn((2, 1, 4, 5, 5), generator=draw)
+    state = {"conv_in.weight": weight}
+    scale_condition_latents(state, scaling_factor)
+    folded = torch.conv2d(
+        torch.cat([noisy, condition * scaling_factor], 1), state["conv_in.weight"]
+    )
+    wanted = torch.conv2d(torch.cat([noisy, condition], 1), weight)
+    torch.testing.assert_close(folded, wanted, atol=2e-5, rtol=1e-5)
 
 
 def test_scaled_embeddings_equal_unit_ones() -> None:
