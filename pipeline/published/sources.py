@@ -19,6 +19,7 @@ from pipeline.published.release import (
 )
 from pipeline.published.video_diffusion import MODEL as START_MODEL
 from pipeline.published.video_diffusion import is_video_diffusion, video_diffusion_parts
+from pipeline.stages.reconstruct import NETWORK
 
 RELEASE_FILES = (*STAGE_FILES, RECON_FILE, ARCFACE_FILE)
 
@@ -52,11 +53,10 @@ def read_source(
         UsageError: the cameras are needed and not given.
     """
     if path.is_file():
-        return Source(parts=_file_parts(path, cameras), model=MODEL)
+        return _of_files([path], cameras)
     release = [path / name for name in RELEASE_FILES if (path / name).is_file()]
     if release:
-        parts = [part for one in release for part in _file_parts(one, "release")]
-        return Source(parts=parts, model=MODEL)
+        return _of_files(release, "release")
     if is_video_diffusion(path):
         return Source(parts=video_diffusion_parts(path, stage), model=START_MODEL)
     if any(path.glob("*.onnx")):
@@ -66,6 +66,12 @@ def read_source(
         f"{', '.join(RELEASE_FILES)}, with a diffusers pipeline of Stable Video Diffusion or with "
         "a face pack, or one of these files, or a .safetensors file of LGM"
     )
+
+
+def _of_files(paths: list[Path], cameras: str | None) -> Source:
+    parts = [part for path in paths for part in _file_parts(path, cameras)]
+    alone = all(part.component == NETWORK for part in parts)  # goes with any diffusion stages
+    return Source(parts=parts, model=START_MODEL if alone else MODEL)
 
 
 def _file_parts(path: Path, cameras: str | None) -> list[Part]:

@@ -133,14 +133,33 @@ def test_a_refused_file_leaves_the_folder_as_it_was(
     assert ModelConfig.load(folder) == before
 
 
-def test_the_releases_folder_says_its_cameras(
+def test_the_releases_folder_says_its_cameras_and_a_network_alone_settles_nothing(
     source: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "HQ-Head").mkdir()
     os.link(source, tmp_path / "HQ-Head" / "recon.safetensors")
     assert main(["models", "import", str(tmp_path / "HQ-Head"), str(folder), "--licence", "?"]) == 0
     assert "    fov_y_deg         10.0\n" in capsys.readouterr().out
+    made = tmp_path / "made"
+    assert (
+        main(
+            [
+                "models",
+                "import",
+                str(source),
+                str(made),
+                "--licence",
+                "MIT",
+                "--cameras",
+                "lgm",
+                "--commercial",
+            ]
+        )
+        == 0
+    )
+    assert ModelConfig.load(made).identity_input == "face", "of stages that come later"
     (tmp_path / "HQ-Head" / "recon.safetensors").unlink()
+    shutil.rmtree(made)
 
 
 def test_a_network_alone_does_not_say_its_cameras(
