@@ -8,6 +8,8 @@ a time, which costs a quarter, and asked for any azimuth. Weights that learnt on
 and nothing else, such as the paper's release, keep the index: ``azimuth_index`` is False for them.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +19,7 @@ from diffusers.models.embeddings import TimestepEmbedding
 from diffusers.models.resnet import SpatioTemporalResBlock
 from diffusers.models.transformers.transformer_temporal import TransformerSpatioTemporalModel
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 _HARMONICS = 8
 
@@ -118,6 +121,35 @@ class OrbitUNet(UNetSpatioTemporalConditionModel):  # type: ignore[misc]
         )[0]
         self._frame_index = self._frame_embedding = None
         return result
+
+    def checkpoint_activations(self) -> None:
+        """Keep only the inputs of residual blocks and transformers for the backward pass.
+
+        Diffusers' own gradient checkpointing leaves out the temporal transformer blocks, which
+        then hold most of what is kept: 19.2 GiB of 512 px views where 3.5 would do (16 views in
+        bfloat16 through Stable Video Diffusion's network).
+        """
+        self.enable_gradient_checkpointing(self._recomputed)
+        for module in self.modules():
+            if isinstance(module, TransformerSpatioTemporalModel):
+                module.gradient_checkpointing = False  # its blocks are inside what is recomputed
+                module.forward = partial(self._recomputed, module.forward)
+
+    def _recomputed(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """The result of a block, which is run again, with the same azimuths, when it is needed."""
+        if not torch.is_grad_enabled():
+            return function(*args, **kwargs)
+        told = self._frame_index, self._frame_embedding
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            now = self._frame_index, self._frame_embedding
+            self._frame_index, self._frame_embedding = told
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self._frame_index, self._frame_embedding = now
+
+        return checkpoint(run, *args, use_reentrant=False, **kwargs)
 
     def _tell_blocks_the_azimuth(self) -> None:
         for module in self.modules():
