@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import CLIPVisionModelWithProjection
 
 from pipeline.diffusion.conditions import Conditions, IdentityProjection, encode_tokens
-from pipeline.diffusion.edm import PURE_NOISE, NoiseMix, draw_sigma, precondition
+from pipeline.diffusion.edm import draw_sigma, precondition
 from pipeline.diffusion.latents import Autoencoder
 from pipeline.diffusion.loading import load_pipeline
 from pipeline.diffusion.pipeline import (
@@ -25,60 +25,15 @@ from pipeline.diffusion.pipeline import (
 from pipeline.diffusion.unet import OrbitUNet
 from pipeline.errors import UsageError
 from pipeline.images import Bytes, to_signed
+from pipeline.reconstruction.lpips import Lpips
 from pipeline.training.devices import device_of, to_device
-from pipeline.training.image_encoder import TOKEN_DIM, new_image_encoder
+from pipeline.training.diffusion_presets import DiffusionConfig
+from pipeline.training.image_encoder import new_image_encoder
 from pipeline.training.lowres_views import FirstStage, imitate_lowres
+from pipeline.training.pixel_losses import PixelLosses, TrueViews, true_views
 from pipeline.training.subjects import Subjects, encode_all, portraits_of
 
 _DROP = 0.1
-_NORM_GROUPS = 8
-
-
-@dataclass(frozen=True, kw_only=True)
-class DiffusionConfig:
-    """Sizes and noise of one stage of the embedded preset.
-
-    Attributes:
-        size_px: side of the views.
-        channels: of the U-Net's levels.
-        heads: attention heads of each level.
-        mix: what corrupts the target.
-        sigma_mean: mean of ln sigma in training.
-        sigma_std: its standard deviation.
-        sigma_max: where sampling starts.
-        sigma_min: its last noise level.
-        mirrored: learn from each subject's mirror image too.
-        without: accessories whose wearers are left out of training.
-        batch_views: views a batch holds, all subjects together.
-    """
-
-    size_px: int
-    channels: tuple[int, ...] = (64, 128, 160)
-    heads: tuple[int, ...] = (2, 4, 5)
-    mix: NoiseMix = PURE_NOISE
-    sigma_mean: float = 1.5
-    sigma_std: float = 1.4
-    sigma_max: float = 40.0
-    sigma_min: float = 8.0
-    mirrored: bool = False
-    without: tuple[str, ...] = ()
-    batch_views: int = 32
-
-
-LOWRES = DiffusionConfig(size_px=64, mirrored=True, without=("beanie", "cap", "hat"))
-"""Hats are left out: a stage that had seen 5 % of them took full hair for a cap."""
-HIGHRES = DiffusionConfig(
-    size_px=128,
-    channels=(64, 128),
-    heads=(2, 4),
-    mix=NoiseMix(noise_weight=0.2, lowres_weight=0.8),
-    sigma_mean=2.0,
-    sigma_std=1.2,
-    sigma_max=20.0,
-    sigma_min=3.0,
-)
-"""Sampled in a step or two, this stage lives at high noise; and there the paper's pair of 0.4 and
-0.6 would hide more of the low-resolution views than so small a network can restore."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +46,7 @@ class Batch:
         portraits: the subjects.
         portrait_latents: [B, C, h, w].
         azimuth_deg: [B, F] of the views.
+        truth: the views as images, where they are compared, or None.
     """
 
     views: Tensor
@@ -98,6 +54,7 @@ class Batch:
     portraits: Portraits
     portrait_latents: Tensor
     azimuth_deg: Tensor
+    truth: TrueViews | None = None
 
 
 class DiffusionNetworks(nn.Module):
@@ -111,17 +68,17 @@ class DiffusionNetworks(nn.Module):
             out_channels=latent_channels,
             block_out_channels=config.channels,
             num_attention_heads=config.heads,
-            layers_per_block=1,
-            cross_attention_dim=TOKEN_DIM,
-            addition_time_embed_dim=64,
-            projection_class_embeddings_input_dim=3 * 64,
-            norm_num_groups=_NORM_GROUPS,
+            layers_per_block=config.layers,
+            cross_attention_dim=config.token_dim,
+            addition_time_embed_dim=config.time_dim,
+            projection_class_embeddings_input_dim=3 * config.time_dim,
+            norm_num_groups=config.norm_groups,
         )
-        self.identity_projection = IdentityProjection(512, TOKEN_DIM)
-        self.image_encoder = new_image_encoder()
+        self.identity_projection = IdentityProjection(512, config.token_dim)
+        self.image_encoder = new_image_encoder(config.encoder, config.token_dim)
 
     def tokens(self, portraits: Portraits) -> Tensor:
-        """The condition tokens, [B, 2, TOKEN_DIM]."""
+        """The condition tokens, [B, 2, D]."""
         return encode_tokens(
             self.image_encoder, self.identity_projection, portraits.images, portraits.identity
         )
@@ -138,6 +95,8 @@ class DiffusionPart:
         start_from: model folder whose weights of this stage are the first ones; None starts anew.
         image_encoder: folder of a trained image encoder, which outranks that of ``start_from``.
         first_stage: whose views the second stage sharpens; without one, only imitated views.
+        lpips: the perceptual distance of decoded views; None takes structural dissimilarity.
+        identity: the embedder of their identity term; None leaves the term out.
     """
 
     def __init__(
@@ -149,8 +108,13 @@ class DiffusionPart:
         start_from: Path | None = None,
         image_encoder: Path | None = None,
         first_stage: FirstStage | None = None,
+        *,
+        lpips: Lpips | None = None,
+        identity: nn.Module | None = None,
     ) -> None:
-        self.config, self.vae, self.subjects, self.held_out = config, vae, train, held_out
+        self.config, self.subjects, self.held_out = config, train, held_out
+        self.vae: Autoencoder = vae.requires_grad_(False)
+        self.pixels = PixelLosses(self.vae, config.pixels, lpips, identity)
         self.start_from, self.image_encoder = start_from, image_encoder
         self.azimuths_deg = torch.from_numpy(train.orbit_azimuths_deg)
         self.view_latents = encode_all(vae, train.orbit)
@@ -169,24 +133,40 @@ class DiffusionPart:
             ModelNotFound: the model to start from lacks the stage.
             UsageError: its stage has other sizes.
         """
-        model = DiffusionNetworks(self.config, self.view_latents.shape[2])
-        if self.start_from is not None:
-            stage: Literal["lowres", "highres"] = (
-                "highres" if self.config.mix.lowres_weight else "lowres"
-            )
-            trained = load_pipeline(self.start_from, stage, "cpu", self.vae)
-            _copy_weights(trained, model, self.start_from / stage)
+        model = self._first_networks()
         if self.image_encoder is not None:
             model.image_encoder = CLIPVisionModelWithProjection.from_pretrained(
                 self.image_encoder, torch_dtype=torch.float32
             )
+        model.image_encoder.requires_grad_(self.config.train_encoder)
+        if self.config.checkpointing:
+            model.unet.checkpoint_activations()
+        return model
+
+    def _first_networks(self) -> DiffusionNetworks:
+        """Fresh ones, or those of the model to start from."""
+        channels = self.view_latents.shape[2]
+        if self.start_from is None:
+            return DiffusionNetworks(self.config, channels)
+        stage: Literal["lowres", "highres"] = (
+            "highres" if self.config.mix.lowres_weight else "lowres"
+        )
+        trained = load_pipeline(self.start_from, stage, "cpu", self.vae)
+        if self.config.sizes_of_start:
+            with torch.device("meta"):
+                model = DiffusionNetworks(self.config, channels)
+            for name in dict(model.named_children()):
+                setattr(model, name, getattr(trained, name).train())
+            return model
+        model = DiffusionNetworks(self.config, channels)
+        _copy_weights(trained, model, self.start_from / stage)
         return model
 
     def batch(self, seed: int, step: int) -> Batch:
         """Subjects with a few views each; every eighth batch holds fewer subjects' full orbits."""
         rng = np.random.default_rng((seed, step))
         orbit_views = len(self.azimuths_deg)
-        views = orbit_views if step % 8 == 7 else 4
+        views = orbit_views if step % 8 == 7 else min(self.config.views, orbit_views)
         count = max(1, self.config.batch_views // views)
         who = rng.choice(len(self.subjects), count, replace=count > len(self.subjects))
         which = np.stack([_choose_views(rng, orbit_views, views) for _ in who])
@@ -202,13 +182,14 @@ class DiffusionPart:
             portraits_of(self.subjects, who, portrait),
             self.portrait_latents[torch.from_numpy(who), torch.from_numpy(portrait)],
             self.azimuths_deg[torch.from_numpy(which)],
+            true_views(self.subjects, who, which) if self.config.pixels.views else None,
         )
 
     def loss(self, model: DiffusionNetworks, batch: Batch) -> Mapping[str, Tensor]:
-        """The v-prediction error at a random noise level for each subject."""
+        """The v-prediction error at a random noise level for each subject, and Eq. 5's terms."""
         count = len(batch.views)
-        sigma = draw_sigma(count, self.config.sigma_mean, self.config.sigma_std)
-        sigma = sigma.to(batch.views.device)
+        drawn = draw_sigma(count, self.config.sigma_mean, self.config.sigma_std)
+        sigma = drawn.to(batch.views.device)
         noise = torch.randn_like(batch.views)
         level = sigma[:, None, None, None, None]
         noisy = batch.views + level * self.config.mix(noise, batch.lowres)
@@ -225,7 +206,12 @@ class DiffusionPart:
             batch.azimuth_deg,
         )
         target = (batch.views - c_skip * noisy) / c_out
-        return {"loss": F.mse_loss(predicted.float(), target)}
+        error = F.mse_loss(predicted.float(), target)
+        if batch.truth is None:
+            return {"loss": error}
+        denoised = c_skip * noisy + c_out * predicted.float()
+        compared = self.pixels(denoised, batch.truth, drawn)
+        return {"loss": error + compared.total, "latents": error.detach(), **compared.terms}
 
     def evaluate(self, model: DiffusionNetworks) -> Mapping[str, float]:
         """PSNR in dB of held-out orbits from portraits in one step and in two, unguided.

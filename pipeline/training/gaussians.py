@@ -22,7 +22,7 @@ from pipeline.errors import UsageError
 from pipeline.gaussians import CHANNELS, Gaussians
 from pipeline.reconstruction.images import resized
 from pipeline.reconstruction.lgm import LargeGaussianModel, lgm_config, network_inputs
-from pipeline.reconstruction.losses import dssim, psnr
+from pipeline.reconstruction.losses import psnr
 from pipeline.reconstruction.lpips import Lpips, load_lpips
 from pipeline.reconstruction.rays import plucker_rays
 from pipeline.rendering import render
@@ -31,6 +31,7 @@ from pipeline.training.devices import device_of
 from pipeline.training.gaussian_presets import GaussianConfig
 from pipeline.training.heads import INPUT_VIEWS, Heads, SeenView, cameras_of, images_of
 from pipeline.training.identity_loss import face_transform, identity_distance, load_identity
+from pipeline.training.perceptual import perceptual_distance
 
 _START_DEPTH, _START_SCALE = -0.35, -2.0
 """Biases of the last layer: Gaussians start small, a little before the middle of their rays."""
@@ -141,7 +142,8 @@ class GaussianPart:
         name, weight = "structure", c.structure_weight
         if self.lpips is not None:
             name, weight = "lpips", c.lpips_weight
-        terms[name] = self._perceptual(shown.flatten(0, 1), wanted.flatten(0, 1))
+        distances = perceptual_distance(self.lpips, shown.flatten(0, 1), wanted.flatten(0, 1))
+        terms[name] = distances.mean()
         total = total + weight * terms[name]
         if self.identity is not None:
             terms["identity"] = self._identity(shown, wanted, batch)
@@ -196,14 +198,6 @@ class GaussianPart:
         return network_inputs(
             images, plucker_rays(Cameras(poses, cameras.fov_y_deg), self.input_px)
         )
-
-    def _perceptual(self, shown: Tensor, wanted: Tensor) -> Tensor:
-        """Mean distance of images [N, 3, R, R]."""
-        if self.lpips is not None:
-            distances: Tensor = self.lpips.to(shown.device)(shown.clamp(0, 1), wanted)
-            return distances.mean()
-        small, small_wanted = (functional.avg_pool2d(one, 2) for one in (shown, wanted))
-        return (dssim(shown, wanted).mean() + dssim(small, small_wanted).mean()) / 2
 
     def _identity(self, shown: Tensor, wanted: Tensor, batch: Batch) -> Tensor:
         """Mean distance of the faces in front views, 0 where the batch has none."""

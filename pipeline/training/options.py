@@ -16,8 +16,9 @@ class TrainOptions:
         minutes: upper bound on the time spent over all resumed runs; the learning rate follows
             whichever of steps and minutes is further along.
         learning_rate: peak, after ``warmup_steps``.
-        one_cycle: the learning rate's course. False: it rises along a line and falls to 1 % along
-            a cosine that begins with the run. True: torch's ``OneCycleLR`` as LGM uses it, which
+        last_share: of the peak, where the learning rate ends.
+        one_cycle: the learning rate's course. False: it rises along a line and falls along a cosine
+            that begins with the run. True: torch's ``OneCycleLR`` as LGM uses it, which
             rises from 4 % along one cosine and falls to almost nothing along another.
         betas: AdamW's.
         weight_decay: AdamW's.
@@ -34,6 +35,7 @@ class TrainOptions:
     steps: int
     minutes: float = math.inf
     learning_rate: float = 4e-4
+    last_share: float = 0.01
     one_cycle: bool = False
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 0.01
@@ -55,7 +57,7 @@ class TrainOptions:
         """
         if self.one_cycle:
             return self.learning_rate * self._one_cycle(step, progress)
-        fall = 0.01 + 0.99 * _cosine(progress)
+        fall = self.last_share + (1 - self.last_share) * _cosine(progress)
         return self.learning_rate * fall * min(1, (step + 1) / self.warmup_steps)
 
     def _one_cycle(self, step: int, progress: float) -> float:

@@ -6,7 +6,8 @@ from pipeline.diffusion.loading import load_pipeline, load_vae
 from pipeline.digital_human.dataset import HeadDataset
 from pipeline.model_config import ModelConfig
 from pipeline.portrait.faces import FaceEmbedder
-from pipeline.training.diffusion import HIGHRES, LOWRES, DiffusionConfig, DiffusionPart
+from pipeline.training.diffusion import DiffusionPart
+from pipeline.training.diffusion_presets import HIGHRES, LOWRES, DiffusionConfig
 from pipeline.training.image_encoder import ImageEncoderPart
 from pipeline.training.lowres_views import FirstStage
 from pipeline.training.subjects import Subjects, load_subjects

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from pipeline.cameras import azimuth_distance_deg
 from pipeline.diffusion.latents import Autoencoder, encode
 from pipeline.diffusion.pipeline import Portraits
 from pipeline.digital_human.dataset import HeadDataset, Sequence
@@ -16,6 +17,8 @@ from pipeline.errors import UsageError
 from pipeline.images import Bytes, resize, to_signed
 from pipeline.portrait.alpha import on_white
 from pipeline.portrait.framing import frame_render
+from pipeline.training.heads import FRONT_DEG
+from pipeline.training.identity_loss import face_transform
 
 Floats = npt.NDArray[np.float32]
 
@@ -31,6 +34,8 @@ class Subjects:
         azimuth_deg: [S, K] float32, of the portraits.
         elevation_deg: [S, K] float32, of the portraits.
         orbit_azimuths_deg: [V] float32, of the orbit's views.
+        faces: [S, V, 2, 3] float32, where the face of each orbit view is, see `face_transform`.
+        shows_face: [S, V] bool, whether it was taken from in front and no landmark is hidden.
     """
 
     orbit: Bytes
@@ -39,6 +44,8 @@ class Subjects:
     azimuth_deg: Floats
     elevation_deg: Floats
     orbit_azimuths_deg: Floats
+    faces: Floats
+    shows_face: npt.NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.orbit)
@@ -84,12 +91,20 @@ def load_subjects(
             continue
         rng = np.random.default_rng((seed, int(sequence)))
         for one in (loaded, loaded.mirrored()) if mirrored else (loaded,):
-            rows.append((_orbit(one, size_px), *_portraits(one, size_px, embed, copies, rng)))
-    orbit, portraits, identity, azimuth_deg, elevation_deg = (
+            portraits = _portraits(one, size_px, embed, copies, rng)
+            rows.append((_orbit(one, size_px), *portraits, *_faces(one)))
+    orbit, images, identity, azimuth_deg, elevation_deg, faces, shows_face = (
         np.stack(column) for column in zip(*rows, strict=True)
     )
     return Subjects(
-        orbit, portraits, identity, azimuth_deg, elevation_deg, dataset.options.azimuths_deg
+        orbit,
+        images,
+        identity,
+        azimuth_deg,
+        elevation_deg,
+        dataset.options.azimuths_deg,
+        faces,
+        shows_face,
     )
 
 
@@ -131,6 +146,15 @@ def _chosen(dataset: HeadDataset, limit: int | None) -> list[int]:
 
 def _orbit(loaded: Sequence, size_px: int) -> Bytes:
     return resize(on_white(loaded.views[loaded.ring()]), size_px)
+
+
+def _faces(loaded: Sequence) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """Where the face of each orbit view is, and whether it can be seen."""
+    ring = loaded.ring()
+    size_px = loaded.views.shape[1]
+    faces = np.stack([face_transform(points, size_px) for points in loaded.landmarks[ring]])
+    in_front = azimuth_distance_deg(loaded.azimuth_deg[ring], 0) <= FRONT_DEG
+    return faces, in_front & loaded.landmark_visible[ring].all(1)
 
 
 def _portraits(
