@@ -140,7 +140,6 @@ def build_graph(options: GraphOptions, destination: str, recipe: Recipe) -> list
         GraphError: the stages do not fit together.
     """
     from pipeline.avatar_folder import parse_formats
-    from pipeline.stages.diffusion import DiffusionConfig, HighRes, LowRes
     from pipeline.stages.export import Export, ExportConfig
     from pipeline.stages.judge import Judge, JudgeConfig
     from pipeline.stages.load import Load, LoadConfig
@@ -165,8 +164,7 @@ def build_graph(options: GraphOptions, destination: str, recipe: Recipe) -> list
             )
         ),
         SplitFaces(SplitFacesConfig(destination=destination, formats=formats)),
-        LowRes(DiffusionConfig(model=model, steps=options.lowres_steps)),
-        HighRes(DiffusionConfig(model=model, steps=options.highres_steps)),
+        *_diffusion_stages(model, config, options),
         Reconstruct(ReconstructConfig(model=model, fit=options.fit, steps=options.fit_steps)),
         Judge(
             JudgeConfig(
@@ -195,6 +193,24 @@ def build_graph(options: GraphOptions, destination: str, recipe: Recipe) -> list
     return stages
 
 
+def _diffusion_stages(model: Path, config: ModelConfig, options: GraphOptions) -> list[Stage]:
+    """Both stages, or the only one that the model has.
+
+    Raises:
+        UsageError: steps are given for a stage that there is not.
+    """
+    from pipeline.stages.diffusion import DiffusionConfig, HighRes, LowRes, SingleStage
+
+    first = DiffusionConfig(model=model, steps=options.lowres_steps)
+    if config.highres is not None:
+        return [LowRes(first), HighRes(DiffusionConfig(model=model, steps=options.highres_steps))]
+    if options.highres_steps is not None:
+        raise UsageError(
+            f"highres-steps is {options.highres_steps} but {model} has a single stage; leave it out"
+        )
+    return [SingleStage(first)]
+
+
 def _check_parts(model: Path, config: ModelConfig, options: GraphOptions) -> None:
     """Refuse an incomplete model before anything is loaded.
 
@@ -202,6 +218,8 @@ def _check_parts(model: Path, config: ModelConfig, options: GraphOptions) -> Non
         ModelNotFound: a subfolder is missing that the stages need.
     """
     needed = {part for parts in _WEIGHTS_OF.values() for part in parts} - _OPTIONAL_PARTS
+    if config.highres is None:
+        needed.discard("highres")
     if options.fit == "network":
         needed.add("reconstructor")
     if options.face_pack is not None:

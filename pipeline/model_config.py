@@ -40,7 +40,8 @@ class ModelConfig:
         preset: ``embedded`` or ``paper``.
         portrait_px: side of the framed portrait.
         lowres: the first diffusion stage.
-        highres: the second; its size is a multiple of the first one's.
+        highres: the second; its size is a multiple of the first one's. None: the first one's views
+            are the avatar's, as in the paper's ablation -TS.
         azimuths_deg: the views of the orbit, starting with 0.
         elevation_deg: of the orbit.
         identity_input: what the identity network sees: the ``face``, cut out by its landmarks for
@@ -54,7 +55,7 @@ class ModelConfig:
     preset: str = "embedded"
     portrait_px: int = 256
     lowres: StageConfig = StageConfig(size_px=64, steps=10)
-    highres: StageConfig = StageConfig(size_px=128, steps=8)
+    highres: StageConfig | None = StageConfig(size_px=128, steps=8)
     azimuths_deg: tuple[float, ...] = tuple(float(a) for a in orbit_azimuths_deg())
     elevation_deg: float = 0.0
     identity_input: Literal["face", "portrait"] = "face"
@@ -76,7 +77,8 @@ class ModelConfig:
         path = model / INDEX
         try:
             values = json.loads(path.read_text())
-            lowres, highres = (StageConfig(**values.pop(name)) for name in ("lowres", "highres"))
+            lowres, highres = StageConfig(**values.pop("lowres")), values.pop("highres")
+            highres = None if highres is None else StageConfig(**highres)
             azimuths_deg = tuple(values.pop("azimuths_deg"))
             return cls(lowres=lowres, highres=highres, azimuths_deg=azimuths_deg, **values)
         except (OSError, ValueError, TypeError, KeyError) as error:

@@ -28,6 +28,7 @@ class IdentityProjection(ModelMixin, ConfigMixin):  # type: ignore[misc]
             in the paper's release. ``residual``: the image token is added, and the last layer
             starts at zero. A network that only ever had an image token then answers as before:
             attention to two equal tokens is attention to one.
+        enabled: False gives a zero token whoever it is, which is the paper's ablation -ID.
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
@@ -38,6 +39,7 @@ class IdentityProjection(ModelMixin, ConfigMixin):  # type: ignore[misc]
         hidden_layers: int = 1,
         activation: Literal["silu", "relu"] = "silu",
         ends: Literal["norm", "activation", "residual"] = "norm",
+        enabled: bool = True,
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
@@ -64,6 +66,8 @@ class IdentityProjection(ModelMixin, ConfigMixin):  # type: ignore[misc]
         Returns:
             [B, 1, token_dim].
         """
+        if not self.config.enabled:
+            return torch.zeros_like(image_token)
         tokens: Tensor = self.layers(identity * identity.shape[-1] ** 0.5)[:, None]
         return tokens + image_token if self.config.ends == "residual" else tokens
 

@@ -91,6 +91,12 @@ class LowRes(_Diffusion):
     outputs: ClassVar[tuple[str, ...]] = ("lowres_views",)
 
 
+class SingleStage(LowRes):
+    """The first stage of a model that has no second one: its views are the avatar's."""
+
+    outputs: ClassVar[tuple[str, ...]] = ("views",)
+
+
 class HighRes(_Diffusion):
     """The second stage of ID-TS (section 3.3, Eq. 2-3): the orbit at full resolution."""
 

@@ -3,16 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import CLIPVisionModelWithProjection
 
 from pipeline.diffusion.conditions import Conditions, IdentityProjection, encode_tokens
-from pipeline.diffusion.edm import draw_sigma, precondition
+from pipeline.diffusion.edm import draw_sigma, frame_order, precondition
 from pipeline.diffusion.latents import Autoencoder
 from pipeline.diffusion.loading import load_pipeline
 from pipeline.diffusion.pipeline import (
@@ -31,8 +32,9 @@ from pipeline.training.diffusion_presets import DiffusionConfig
 from pipeline.training.image_encoder import new_image_encoder
 from pipeline.training.lowres_views import FirstStage, imitate_lowres
 from pipeline.training.pixel_losses import PixelLosses, TrueViews, true_views
-from pipeline.training.subjects import Subjects, encode_all, portraits_of
+from pipeline.training.subjects import Floats, Subjects, encode_all, portraits_of
 
+Views = npt.NDArray[np.int64]
 _DROP = 0.1
 
 
@@ -74,7 +76,9 @@ class DiffusionNetworks(nn.Module):
             projection_class_embeddings_input_dim=3 * config.time_dim,
             norm_num_groups=config.norm_groups,
         )
-        self.identity_projection = IdentityProjection(512, config.token_dim)
+        self.identity_projection = IdentityProjection(
+            512, config.token_dim, ends=config.identity_ends, enabled=config.identity_token
+        )
         self.image_encoder = new_image_encoder(config.encoder, config.token_dim)
 
     def tokens(self, portraits: Portraits) -> Tensor:
@@ -116,6 +120,8 @@ class DiffusionPart:
         self.vae: Autoencoder = vae.requires_grad_(False)
         self.pixels = PixelLosses(self.vae, config.pixels, lpips, identity)
         self.start_from, self.image_encoder = start_from, image_encoder
+        # strings of `OrbitPipeline`'s choosing, which a model to start from may change
+        self.settings: dict[str, Any] = {"guidance_course": "triangular", "orbit_start": "front"}
         self.azimuths_deg = torch.from_numpy(train.orbit_azimuths_deg)
         self.view_latents = encode_all(vae, train.orbit)
         self.portrait_latents = encode_all(vae, train.portraits)
@@ -152,11 +158,13 @@ class DiffusionPart:
             "highres" if self.config.mix.lowres_weight else "lowres"
         )
         trained = load_pipeline(self.start_from, stage, "cpu", self.vae)
+        self.settings = {name: trained.config[name] for name in self.settings}
         if self.config.sizes_of_start:
             with torch.device("meta"):
                 model = DiffusionNetworks(self.config, channels)
             for name in dict(model.named_children()):
                 setattr(model, name, getattr(trained, name).train())
+            model.identity_projection.register_to_config(enabled=self.config.identity_token)
             return model
         model = DiffusionNetworks(self.config, channels)
         _copy_weights(trained, model, self.start_from / stage)
@@ -171,6 +179,8 @@ class DiffusionPart:
         who = rng.choice(len(self.subjects), count, replace=count > len(self.subjects))
         which = np.stack([_choose_views(rng, orbit_views, views) for _ in who])
         portrait = rng.integers(self.subjects.portraits.shape[1], size=count)
+        if self.settings["orbit_start"] == "portrait":
+            which = self._from_portrait(which, self.subjects.azimuth_deg[who, portrait])
         subject, view = torch.from_numpy(who)[:, None], torch.from_numpy(which)
         lowres = None
         if self.lowres_latents is not None:
@@ -184,6 +194,15 @@ class DiffusionPart:
             self.azimuths_deg[torch.from_numpy(which)],
             true_views(self.subjects, who, which) if self.config.pixels.views else None,
         )
+
+    def _from_portrait(self, which: Views, portrait_azimuths_deg: Floats) -> Views:
+        """The views [B, F] of each subject, beginning with that next to its portrait."""
+        seen = self.azimuths_deg[torch.from_numpy(which)]
+        orders = [
+            frame_order(azimuths, torch.tensor([one]))[0].numpy()
+            for azimuths, one in zip(seen, portrait_azimuths_deg.tolist(), strict=True)
+        ]
+        return np.take_along_axis(which, np.stack(orders), 1)
 
     def loss(self, model: DiffusionNetworks, batch: Batch) -> Mapping[str, Tensor]:
         """The v-prediction error at a random noise level for each subject, and Eq. 5's terms."""
@@ -263,6 +282,7 @@ class DiffusionPart:
             edm_scheduler(self.config.sigma_max, self.config.sigma_min),
             noise_weight=self.config.mix.noise_weight,
             lowres_weight=self.config.mix.lowres_weight,
+            **self.settings,
         )
 
 
@@ -277,9 +297,7 @@ def _copy_weights(trained: OrbitPipeline, model: DiffusionNetworks, source: Path
             ) from None
 
 
-def _choose_views(
-    rng: np.random.Generator, orbit_views: int, views: int
-) -> np.typing.NDArray[np.int64]:
+def _choose_views(rng: np.random.Generator, orbit_views: int, views: int) -> Views:
     """Evenly spread or random views, in orbit order."""
     if views == orbit_views:
         return np.arange(orbit_views)

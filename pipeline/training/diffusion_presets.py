@@ -75,6 +75,7 @@ class DiffusionConfig:
         without: accessories whose wearers are left out of training.
         batch_views: views a batch holds, all subjects together.
         views: views of a subject in most batches; every eighth batch holds full orbits.
+        identity_ends: how the projection of the identity ends, see `IdentityProjection`.
         identity_token: whether the network is told who it draws; False is the paper's -ID.
         pixels: the terms that compare decoded views.
     """
@@ -99,6 +100,7 @@ class DiffusionConfig:
     without: tuple[str, ...] = ()
     batch_views: int = 32
     views: int = 4
+    identity_ends: Literal["norm", "residual"] = "norm"
     identity_token: bool = True
     pixels: PixelTerms = PixelTerms()
 
@@ -134,6 +136,7 @@ PAPER_LOWRES = DiffusionConfig(
     sigma_max=700.0,
     sigma_min=0.002,
     views=16,
+    identity_ends="residual",
     pixels=PixelTerms(views=4),
 )
 """Stable Video Diffusion's networks and noise, ViT-H/14 frozen; two full orbits a step and GPU."""

@@ -18,8 +18,9 @@ from tiny_heads import write_heads
 from pipeline.diffusion.edm import PAPER_MIX
 from pipeline.training.autoencoder import AutoencoderPart
 from pipeline.training.devices import device_of, to_device
-from pipeline.training.diffusion import DiffusionConfig, DiffusionPart
-from pipeline.training.identity import IdentityPart
+from pipeline.training.diffusion import DiffusionPart
+from pipeline.training.diffusion_presets import DiffusionConfig, PixelTerms
+from pipeline.training.identity import FaceEmbedder, IdentityPart
 from pipeline.training.image_encoder import ImageEncoderPart
 from pipeline.training.matting import MattingPart
 
@@ -51,7 +52,9 @@ def _diffusion(**changes):
     config = DiffusionConfig(
         size_px=SIZE_PX, channels=(32, 64), heads=(1, 2), batch_views=16, **changes
     )
-    return DiffusionPart(subjects(3), subjects(2), tiny_vae(), config)
+    return DiffusionPart(
+        subjects(3), subjects(2), tiny_vae(), config, identity=FaceEmbedder(8).eval()
+    )
 
 
 PARTS = {
@@ -60,6 +63,7 @@ PARTS = {
     "image_encoder": lambda _: ImageEncoderPart(subjects(3), subjects(2), tiny_vae(), 4),
     "lowres": lambda _: _diffusion(),
     "highres": lambda _: _diffusion(mix=PAPER_MIX),
+    "decoded views": lambda _: _diffusion(pixels=PixelTerms(views=2, sigma=1e9)),
     "autoencoder": lambda data: AutoencoderPart(
         str(write_heads(data, (0, 9), 32)), (32,), batch_px=2 * 32 * 32
     ),

@@ -10,7 +10,8 @@ from pipeline.diffusion.edm import PAPER_MIX, PURE_NOISE
 from pipeline.diffusion.loading import load_pipeline
 from pipeline.errors import UsageError
 from pipeline.images import to_signed
-from pipeline.training.diffusion import DiffusionConfig, DiffusionPart
+from pipeline.training.diffusion import DiffusionPart
+from pipeline.training.diffusion_presets import DiffusionConfig
 from pipeline.training.image_encoder import TOKEN_DIM, ImageEncoderPart
 from pipeline.training.lowres_views import FirstStage, imitate_lowres
 from pipeline.training.subjects import Subjects, encode_all, portraits_of
@@ -34,6 +35,8 @@ def subjects(count: int) -> Subjects:
         azimuth_deg=np.zeros((count, 9), np.float32),
         elevation_deg=np.zeros((count, 9), np.float32),
         orbit_azimuths_deg=orbit_azimuths_deg(8),
+        faces=np.tile(np.eye(2, 3, dtype=np.float32), (count, 8, 1, 1)),
+        shows_face=np.tile(np.arange(8) % 7 < 2, (count, 1)),
     )
 
 
