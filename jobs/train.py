@@ -1,11 +1,19 @@
 """The training jobs: a recipe for each network of a model folder, in the order they are needed."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pipeline.errors import UsageError
+from pipeline.model_config import INDEX, ModelConfig
+from pipeline.training.diffusion_presets import (
+    MODELS,
+    PAPER_OPTIONS,
+    DiffusionConfig,
+    StageChoices,
+    stage_config,
+)
 from pipeline.training.gaussian_presets import EMBEDDED_OPTIONS, LGM_OPTIONS, PRESETS
 from pipeline.training.loop import Part, train
 from pipeline.training.options import TrainOptions
@@ -26,8 +34,10 @@ class Source:
         data: address of the dataset.
         model: the model folder made so far.
         start_from: model folder whose weights come first, or None.
-        preset: of the Gaussian network.
-        lpips: files with LPIPS's weights, for the Gaussian network.
+        preset: of the Gaussian network or of a diffusion stage.
+        lpips: files with LPIPS's weights, for these.
+        choices: what a diffusion stage does otherwise than its preset.
+        classes: what the identity network tells apart, see `IdentityPart`.
     """
 
     data: str
@@ -35,6 +45,8 @@ class Source:
     start_from: Path | None = None
     preset: str = EMBEDDED
     lpips: tuple[Path, ...] = ()
+    choices: StageChoices = field(default_factory=StageChoices)
+    classes: Literal["identity", "expression"] = "identity"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +88,8 @@ def _detector(source: Source) -> Part:
 def _identity(source: Source) -> Part:
     from pipeline.training.identity import IdentityPart
 
-    return IdentityPart(*_views(source.data))
+    start = None if source.start_from is None else source.start_from / "face" / "arcface.onnx"
+    return IdentityPart(*_views(source.data), classes=source.classes, start_from=start)
 
 
 def _evaluator(source: Source) -> Part:
@@ -97,16 +110,16 @@ def _image_encoder(source: Source) -> Part:
     return image_encoder_part(source.data, source.model)
 
 
-def _lowres(source: Source) -> Part:
-    from pipeline.training.stages import lowres_part
+def _stage(name: str) -> Callable[[Source], Part]:
+    def make(source: Source) -> Part:
+        from pipeline.training.stages import StageSource, stage_part
 
-    return lowres_part(source.data, source.model, source.start_from)
+        found = StageSource(
+            data=source.data, model=source.model, start_from=source.start_from, lpips=source.lpips
+        )
+        return stage_part(found, stage_config(source.preset, name, source.choices))
 
-
-def _highres(source: Source) -> Part:
-    from pipeline.training.stages import highres_part
-
-    return highres_part(source.data, source.model, source.start_from)
+    return make
 
 
 def _gaussians(source: Source) -> Part:
@@ -122,7 +135,9 @@ def _pace(steps: int, learning_rate: float) -> TrainOptions:
 
 RECIPES: dict[str, Recipe] = {
     "detector": Recipe(folder="face", make=_detector, options=_pace(4_000, 2e-3)),
-    "identity": Recipe(folder="face", make=_identity, options=_pace(3_000, 2e-3)),
+    "identity": Recipe(
+        folder="face", make=_identity, options=_pace(3_000, 2e-3), can_start_from=True
+    ),
     "evaluator": Recipe(folder="evaluator", make=_evaluator, options=_pace(3_000, 2e-3)),
     "matting": Recipe(folder="matting", make=_matting, options=_pace(3_000, 2e-3)),
     "autoencoder": Recipe(folder="vae", make=_autoencoder, options=_pace(20_000, 1e-3)),
@@ -130,13 +145,21 @@ RECIPES: dict[str, Recipe] = {
         folder="image_encoder", make=_image_encoder, options=_pace(2_000, 1e-3)
     ),
     "lowres": Recipe(
-        folder="lowres", make=_lowres, options=_pace(60_000, 8e-4), can_start_from=True
+        folder="lowres", make=_stage("lowres"), options=_pace(60_000, 8e-4), can_start_from=True
     ),
     "highres": Recipe(
-        folder="highres", make=_highres, options=_pace(40_000, 8e-4), can_start_from=True
+        folder="highres", make=_stage("highres"), options=_pace(40_000, 8e-4), can_start_from=True
     ),
     "gaussians": Recipe(folder="reconstructor", make=_gaussians, options=EMBEDDED_OPTIONS),
 }
+
+
+_DIFFUSION = ("lowres", "highres")
+_PRESETS: dict[str, dict[str, TrainOptions | None]] = {
+    "gaussians": {name: None if name == EMBEDDED else LGM_OPTIONS for name in PRESETS},
+    **{part: {EMBEDDED: None, "paper": PAPER_OPTIONS} for part in _DIFFUSION},
+}
+"""The presets of the parts that have some, and their options where these are not the recipe's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,11 +195,25 @@ class TrainRun:
         if self.source.start_from is not None and not self.recipe.can_start_from:
             able = ", ".join(name for name, one in RECIPES.items() if one.can_start_from)
             raise UsageError(f"{self.part} cannot start from another model's weights; {able} can")
-        preset, lpips = self.source.preset, self.source.lpips
-        if preset not in PRESETS:
-            raise UsageError(f"preset {preset!r} is none of {', '.join(PRESETS)}")
-        if self.part != "gaussians" and (preset != EMBEDDED or lpips):
-            raise UsageError(f"--preset and --lpips are for gaussians; {self.part} has neither")
+        self._check_choices()
+
+    def _check_choices(self) -> None:
+        source, presets = self.source, _PRESETS.get(self.part, {EMBEDDED: None})
+        if self.part not in _PRESETS and (source.preset != EMBEDDED or source.lpips):
+            raise UsageError(
+                f"--preset and --lpips are for {', '.join(_PRESETS)}; {self.part} has neither"
+            )
+        if source.preset not in presets:
+            raise UsageError(f"preset {source.preset!r} is none of {', '.join(presets)}")
+        if self.part not in _DIFFUSION and source.choices != StageChoices():
+            raise UsageError(
+                "--ablate, --noise-weight, --lowres-weight, --decoded-views and --pixel-sigma are "
+                f"for {' and '.join(_DIFFUSION)}; {self.part} has none"
+            )
+        if self.part != "identity" and source.classes != "identity":
+            raise UsageError(f"--classes is for identity; {self.part} has no classes")
+        if self.part in _DIFFUSION:
+            stage_config(source.preset, self.part, source.choices)
 
     @property
     def recipe(self) -> Recipe:
@@ -188,6 +225,22 @@ class TrainRun:
         """Where checkpoints and logs go."""
         return self.source.model / CHECKPOINTS / self.part
 
+    def write_index(self) -> None:
+        """Let the index of the model folder say what it is going to hold.
+
+        Raises:
+            UsageError: it says something else already.
+        """
+        model = self.source.model
+        preset = self.source.preset if self.part in _DIFFUSION else EMBEDDED
+        before = ModelConfig.load(model) if (model / INDEX).exists() else None
+        index = before or MODELS[preset]
+        if self.part in _DIFFUSION:
+            config = stage_config(preset, self.part, self.source.choices)
+            index = _index_with(index, model, self.part, config, self.source.choices)
+        if index != before:
+            index.save(model)
+
     def run(self) -> dict[str, float]:
         """Train in this process, going on where an earlier run stopped; the final evaluation.
 
@@ -197,11 +250,15 @@ class TrainRun:
         made = self.recipe.make(self.source)
         return train(made, self.folder, self._options(), self.source.model / self.recipe.folder)
 
+    @property
+    def pace(self) -> TrainOptions:
+        """The options that the preset brings along, or the recipe."""
+        return _PRESETS.get(self.part, {}).get(self.source.preset) or self.recipe.options
+
     def _options(self) -> TrainOptions:
-        """The recipe's options, or LGM's, with what was asked for."""
         from pipeline.devices import bf16_is_fast
 
-        base = self.recipe.options if self.source.preset == EMBEDDED else LGM_OPTIONS
+        base = self.pace
         return replace(
             base,
             steps=self.steps or base.steps,
@@ -211,3 +268,27 @@ class TrainRun:
             threads=self.threads,
             bf16=bf16_is_fast(),
         )
+
+
+def _index_with(
+    index: ModelConfig, model: Path, part: str, config: DiffusionConfig, choices: StageChoices
+) -> ModelConfig:
+    """The index of a model whose stage ``part`` has this config.
+
+    Raises:
+        UsageError: the model's stages have other sizes, or it has one stage instead of two.
+    """
+    if "two-stage" in choices.ablate:
+        if (model / "highres").is_dir():
+            raise UsageError(
+                f"{model} has a second stage already; give the ablation a folder without highres"
+            )
+        return replace(index, lowres=replace(index.lowres, size_px=config.size_px), highres=None)
+    stage = index.lowres if part == "lowres" else index.highres
+    if stage is None or stage.size_px != config.size_px:
+        told = "no such stage" if stage is None else f"views of {stage.size_px} px"
+        raise UsageError(
+            f"{model / INDEX} tells of {told} and {part} would have {config.size_px} px; give "
+            "another --out or the model's own --preset"
+        )
+    return index

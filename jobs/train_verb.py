@@ -3,7 +3,7 @@
 import json as json_module
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -18,6 +18,7 @@ class TrainVerbOptions:
     """Train one part of a model on a dataset of digital humans; run it again and it goes on.
 
     Example: headsplat train lowres --data heads/ --out model/
+    Example: headsplat train lowres --data heads/ --out paper/ --preset paper --start-from paper/
     Example: headsplat train gaussians --data s3://b/heads --out model/ --preset big --workers 8
 
     Attributes:
@@ -28,11 +29,21 @@ class TrainVerbOptions:
         steps: optimiser steps; without it, the part's own number.
         minutes: upper bound on the training time.
         learning_rate: peak; without it, the part's own.
-        start_from: model folder whose weights come first, for the diffusion stages.
-        preset: size of the Gaussian network, and with it how it is trained: embedded, or LGM's
-            tiny, small and big.
-        lpips: files with VGG16 and the linear layers of LPIPS, for the Gaussian network, which
-            learns by structural dissimilarity without them.
+        start_from: model folder whose weights come first, for identity and the diffusion stages.
+        preset: for the Gaussian network embedded, or LGM's tiny, small and big; for the diffusion
+            stages embedded, or paper: as large as the model to start from, by default Stable Video
+            Diffusion's 256 and 512 px.
+        lpips: files with VGG16 and the linear layers of LPIPS, for these, which learn by
+            structural dissimilarity without them.
+        ablate: what a diffusion stage is trained without, as in the paper's Table 2: identity, or
+            two-stage, a lowres of highres's size that needs no second stage.
+        noise_weight: share of fresh noise that highres starts from (xi 1 of Eq. 2).
+        lowres_weight: share of the low-resolution views (xi 2).
+        decoded_views: views a step whose pixels a diffusion stage is compared in (Eq. 5), 0 for
+            none; by default none in the embedded preset, 4 and 2 in the paper's.
+        pixel_sigma: noise level below which views are decoded for that; by default 2.
+        classes: what the identity network tells apart: identity, or expression for every
+            expression of every identity.
         seed: of weights and batches.
         threads: torch threads; 0 leaves torch's choice.
         workers: Ray Train workers, each with its own batches; 0 trains in this process. The data
@@ -53,6 +64,12 @@ class TrainVerbOptions:
     start_from: Path | None = None
     preset: str = "embedded"
     lpips: tuple[Path, ...] = ()
+    ablate: tuple[str, ...] = ()
+    noise_weight: float | None = None
+    lowres_weight: float | None = None
+    decoded_views: int | None = None
+    pixel_sigma: float | None = None
+    classes: Literal["identity", "expression"] = "identity"
     seed: int = 0
     threads: int = 0
     workers: int = 0
@@ -68,11 +85,8 @@ def train(options: TrainVerbOptions) -> int:
         UsageError: there is no such part, or the options cannot be met.
         ProcessingError: the workers crashed too often.
     """
-    from pipeline.model_config import INDEX, ModelConfig
-
     run = _run(options)
-    if not (options.out / INDEX).exists():
-        ModelConfig().save(options.out)
+    run.write_index()
     scores = _on_ray(run, options) if options.workers else run.run()
     if options.json:
         print(json_module.dumps(scores))
@@ -83,6 +97,7 @@ def train(options: TrainVerbOptions) -> int:
 
 def _run(options: TrainVerbOptions) -> "TrainRun":
     from jobs.train import Source, TrainRun
+    from pipeline.training.diffusion_presets import StageChoices
 
     if options.workers < 0:
         raise UsageError(f"workers is {options.workers}; it must be 0 or more")
@@ -94,6 +109,14 @@ def _run(options: TrainVerbOptions) -> "TrainRun":
         start_from=options.start_from and options.start_from.absolute(),
         preset=options.preset,
         lpips=tuple(file.absolute() for file in options.lpips),
+        choices=StageChoices(
+            ablate=options.ablate,
+            noise_weight=options.noise_weight,
+            lowres_weight=options.lowres_weight,
+            decoded_views=options.decoded_views,
+            pixel_sigma=options.pixel_sigma,
+        ),
+        classes=options.classes,
     )
     return TrainRun(
         part=options.part,

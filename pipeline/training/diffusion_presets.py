@@ -5,10 +5,11 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from pipeline.diffusion.edm import PAPER_MIX, PURE_NOISE, NoiseMix
+from pipeline.errors import UsageError
+from pipeline.model_config import ModelConfig, StageConfig
 from pipeline.training.options import TrainOptions
 
-Ablation = Literal["identity", "two-stage"]
-ABLATIONS: tuple[Ablation, ...] = ("identity", "two-stage")
+ABLATIONS = ("identity", "two-stage")
 """``identity`` is the paper's -ID, ``two-stage`` its -TS."""
 EncoderSizes = Mapping[str, int | str]
 """Arguments of transformers' ``CLIPVisionConfig``; the token's width comes from elsewhere."""
@@ -154,9 +155,80 @@ PAPER_OPTIONS = TrainOptions(
 """The release's 1e-5 falling to the paper's 1e-6. How many steps it takes has not been measured."""
 
 
-def ablated(config: DiffusionConfig, ablations: tuple[Ablation, ...]) -> DiffusionConfig:
-    """The config without identity token and identity term, where ``identity`` is left out."""
-    if "identity" not in ablations:
-        return config
-    pixels = replace(config.pixels, identity_weight=0.0)
-    return replace(config, identity_token=False, pixels=pixels)
+MODELS = {
+    "embedded": ModelConfig(),
+    "paper": ModelConfig(
+        preset="paper",
+        portrait_px=512,
+        lowres=StageConfig(size_px=256, steps=25, guidance=2.5),
+        highres=StageConfig(size_px=512, steps=25, guidance=2.5),
+    ),
+}
+"""What the index of a model folder says if its first part is trained with a preset."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageChoices:
+    """What may be changed of a preset.
+
+    Attributes:
+        ablate: what is left out, of `ABLATIONS`.
+        noise_weight: share of fresh noise in the second stage (xi 1); None takes the preset's.
+        lowres_weight: share of the low-resolution views (xi 2); None takes the preset's.
+        decoded_views: views a step that Eq. 5's terms see; None takes the preset's.
+        pixel_sigma: noise level below which they are decoded; None takes the preset's.
+    """
+
+    ablate: tuple[str, ...] = ()
+    noise_weight: float | None = None
+    lowres_weight: float | None = None
+    decoded_views: int | None = None
+    pixel_sigma: float | None = None
+
+
+def stage_config(preset: str, stage: str, choices: StageChoices) -> DiffusionConfig:
+    """The config of a preset's ``lowres`` or ``highres`` stage with what was chosen.
+
+    Raises:
+        UsageError: an ablation is unknown, or a choice has no meaning for the stage.
+    """
+    if unknown := [one for one in choices.ablate if one not in ABLATIONS]:
+        raise UsageError(f"ablation {unknown[0]!r} is none of {', '.join(ABLATIONS)}")
+    stages = STAGES[preset]
+    config = replace(
+        stages[stage],
+        mix=_chosen_mix(stages[stage].mix, stage, choices),
+        pixels=_chosen_pixels(stages[stage].pixels, choices),
+    )
+    if "two-stage" in choices.ablate:
+        if stage == "highres":
+            raise UsageError("ablation 'two-stage' leaves no second stage; give it to lowres")
+        last = stages["highres"]
+        config = replace(config, size_px=last.size_px, batch_views=last.batch_views)
+    if "identity" in choices.ablate:
+        pixels = replace(config.pixels, identity_weight=0.0)
+        config = replace(config, identity_token=False, pixels=pixels)
+    return config
+
+
+def _chosen_mix(mix: NoiseMix, stage: str, choices: StageChoices) -> NoiseMix:
+    pair = choices.noise_weight, choices.lowres_weight
+    if pair == (None, None):
+        return mix
+    noise, lowres = pair
+    if stage != "highres" or noise is None or lowres is None or noise <= 0 or lowres <= 0:
+        raise UsageError(
+            f"noise-weight is {noise} and lowres-weight {lowres} for {stage}; they are a pair of "
+            "numbers above 0 for highres, such as 0.4 and 0.6"
+        )
+    return NoiseMix(noise_weight=noise, lowres_weight=lowres)
+
+
+def _chosen_pixels(pixels: PixelTerms, choices: StageChoices) -> PixelTerms:
+    views = pixels.views if choices.decoded_views is None else choices.decoded_views
+    sigma = pixels.sigma if choices.pixel_sigma is None else choices.pixel_sigma
+    if views < 0 or sigma <= 0:
+        raise UsageError(
+            f"decoded-views is {views} and pixel-sigma {sigma:g}; they are 0 or more, and above 0"
+        )
+    return replace(pixels, views=views, sigma=sigma)

@@ -31,6 +31,7 @@ class HeadSequence:
         cam_to_world: [V, 4, 4] OpenCV camera axes.
         fov_y_deg: vertical field of view.
         identity: number of the person.
+        expression: name of the expression.
     """
 
     rgba: npt.NDArray[np.uint8]
@@ -38,6 +39,7 @@ class HeadSequence:
     cam_to_world: npt.NDArray[np.float32]
     fov_y_deg: float
     identity: int
+    expression: str
 
 
 def load_sequences(address: str, split: str, limit: int | None = None) -> list[HeadSequence]:
@@ -69,6 +71,7 @@ def load_sequences(address: str, split: str, limit: int | None = None) -> list[H
                 sequence.cameras.cam_to_world,
                 sequence.cameras.fov_y_deg,
                 sequence.identity_id,
+                str(sequence.labels["expression"]),
             )
         )
     return loaded
@@ -90,6 +93,7 @@ class HeadView:
         face_box: [4] left, top, right, bottom of the projected face ellipsoid, pixels.
         facing_deg: angle between the face's forward direction and the camera, 0 to 180.
         identity: number of the person.
+        expression: number of the person's expression, over all people.
         azimuth_deg: of the camera.
         elevation_deg: of the camera.
     """
@@ -99,6 +103,7 @@ class HeadView:
     face_box: npt.NDArray[np.float64]
     facing_deg: float
     identity: int
+    expression: int
     azimuth_deg: float
     elevation_deg: float
 
@@ -123,6 +128,7 @@ class HeadViews:
     def __init__(self, sequences: Sequence[HeadSequence]) -> None:
         self.sequences = list(sequences)
         self.identities = sorted({sequence.identity for sequence in self.sequences})
+        self.expressions = sorted({(one.identity, one.expression) for one in self.sequences})
         self._facing = [_facing_deg(sequence.cam_to_world) for sequence in self.sequences]
         self._with_face = [np.flatnonzero(angles <= FACING_DEG) for angles in self._facing]
 
@@ -132,6 +138,10 @@ class HeadViews:
         if with_face:
             return self.view(which, int(rng.choice(self._with_face[which])))
         return self.view(which, int(rng.integers(len(self.sequences[which].rgba))))
+
+    def frontal(self, sequence: int) -> HeadView:
+        """The view of a sequence that shows the face best."""
+        return self.view(sequence, int(self._facing[sequence].argmin()))
 
     def view(self, sequence: int, view: int) -> HeadView:
         """One view of the sequence at this place in ``sequences``."""
@@ -146,6 +156,7 @@ class HeadViews:
             ),
             facing_deg=float(self._facing[sequence][view]),
             identity=self.identities.index(source.identity),
+            expression=self.expressions.index((source.identity, source.expression)),
             azimuth_deg=float(np.degrees(np.arctan2(outward[0], outward[2]))),
             elevation_deg=float(np.degrees(np.arcsin(outward[1]))),
         )

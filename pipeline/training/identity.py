@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -63,14 +64,26 @@ class IdentityClassifier(nn.Module):
     """The embedder with the training identities' directions, which are thrown away afterwards.
 
     Args:
-        identities: classes.
-        width: of the embedder.
+        embedder: the network.
+        directions: [classes, 512] that embeddings of a class shall point in, at first.
+        keeps_norms: whether batch norms stay as they are, as those of a trained network must,
+            whose statistics went into its weights when it was exported.
     """
 
-    def __init__(self, identities: int, width: int) -> None:
+    def __init__(
+        self, embedder: FaceEmbedder, directions: Tensor, keeps_norms: bool = False
+    ) -> None:
         super().__init__()
-        self.embedder = FaceEmbedder(width)
-        self.directions = nn.Parameter(torch.randn(identities, EMBEDDING_SIZE) * 0.05)
+        self.embedder = embedder
+        self.directions = nn.Parameter(directions)
+        self.keeps_norms = keeps_norms
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training, or back; norms that are kept stay in evaluation."""
+        super().train(mode)
+        if self.keeps_norms:
+            self.embedder.eval()
+        return self
 
     def forward(self, crops: Tensor, labels: Tensor) -> Tensor:
         """ArcFace logits [B, identities] with the margin on the true class."""
@@ -87,7 +100,7 @@ class IdentityBatch:
 
     Attributes:
         crops: [B, 3, 112, 112] float32 RGB in -1..1.
-        labels: [B] int64 identity numbers.
+        labels: [B] int64 numbers of the classes.
     """
 
     crops: Tensor
@@ -101,24 +114,63 @@ class IdentityPart:
         views: heads to learn from.
         held_out: heads of other people to measure on.
         batch_size: crops a step.
-        width: of the network, see `FaceEmbedder`.
+        width: of the network, see `FaceEmbedder`; that of the one to start from counts more.
+        classes: what is told apart. ``identity``: people. ``expression``: every expression of
+            every person, so that embeddings keep the expression, as the paper's do (3.3).
+        start_from: ``arcface.onnx`` whose weights come first; None starts anew.
     """
 
     def __init__(
-        self, views: HeadViews, held_out: HeadViews, batch_size: int = 64, width: int = 32
+        self,
+        views: HeadViews,
+        held_out: HeadViews,
+        batch_size: int = 64,
+        width: int = 32,
+        classes: Literal["identity", "expression"] = "identity",
+        start_from: Path | None = None,
     ) -> None:
         self.views, self.held_out = views, held_out
         self.batch_size, self.width = batch_size, width
+        self.classes, self.start_from = classes, start_from
 
     def build_model(self) -> nn.Module:
-        """A fresh embedder with its classifier."""
-        return channels_last(IdentityClassifier(len(self.views.identities), self.width))
+        """A fresh embedder with its classifier, or a trained one with classes where it sees them.
+
+        Raises:
+            ModelNotFound: the network to start from is not there, or is none of this kind.
+        """
+        if self.start_from is None:
+            embedder = FaceEmbedder(self.width)
+            directions = torch.randn(self._class_count, EMBEDDING_SIZE) * 0.05
+            return channels_last(IdentityClassifier(embedder, directions))
+        from pipeline.training.identity_loss import load_identity
+
+        embedder = load_identity(self.start_from).requires_grad_(True)
+        directions = self._class_means(embedder)
+        return channels_last(IdentityClassifier(embedder, directions, keeps_norms=True))
+
+    @property
+    def _class_count(self) -> int:
+        by_identity = self.classes == "identity"
+        return len(self.views.identities if by_identity else self.views.expressions)
+
+    def _class_means(self, embedder: FaceEmbedder) -> Tensor:
+        """The mean embedding of each class, [classes, 512], from one crop of each sequence."""
+        rng = np.random.default_rng(0)
+        sums = torch.zeros(self._class_count, EMBEDDING_SIZE)
+        for first in range(0, len(self.views.sequences), self.batch_size):
+            last = min(first + self.batch_size, len(self.views.sequences))
+            seen = [self.views.frontal(one) for one in range(first, last)]
+            batch = _batch(seen, rng, self.classes)
+            with torch.no_grad():
+                sums.index_add_(0, batch.labels, F.normalize(embedder(batch.crops)))
+        return F.normalize(sums)
 
     def batch(self, seed: int, step: int) -> IdentityBatch:
         """The crops of a step."""
         rng = np.random.default_rng((seed, step))
         drawn = [self.views.draw(rng) for _ in range(self.batch_size)]
-        return _batch(drawn, rng)
+        return _batch(drawn, rng, self.classes)
 
     def loss(self, model: nn.Module, batch: IdentityBatch) -> Mapping[str, Tensor]:
         """Cross entropy of the ArcFace logits."""
@@ -129,15 +181,26 @@ class IdentityPart:
         return {"loss": loss, "accuracy": right.detach()}
 
     def evaluate(self, model: nn.Module) -> Mapping[str, float]:
-        """How well two photos of one held-out person are told from photos of two."""
+        """How well two photos of one held-out person are told from photos of two.
+
+        And, where the classes are expressions, those of one expression from those of two of the
+        same person.
+        """
         assert isinstance(model, IdentityClassifier)
         rng = np.random.default_rng(12345)
-        batch = _batch([self.held_out.draw(rng) for _ in range(256)], rng)
+        drawn = [self.held_out.draw(rng) for _ in range(256)]
+        batch = _batch(drawn, rng, "identity")
         crops = batch.crops.to(device_of(model))
         with torch.no_grad():
             vectors = F.normalize(model.embedder(crops).float())
         cosines = (vectors @ vectors.T).float().cpu()
-        return verification_scores(cosines.numpy(), batch.labels.numpy())
+        people = batch.labels.numpy()
+        scores = verification_scores(cosines.numpy(), people)
+        if self.classes == "expression":
+            expressions = np.array([view.expression for view in drawn])
+            told = verification_scores(cosines.numpy(), expressions, people)
+            scores["expression_auc"] = told["verification_auc"]
+        return scores
 
     def export(self, model: nn.Module, out: Path) -> None:
         """Write ``arcface.onnx``."""
@@ -160,15 +223,20 @@ def draw_crop(view: HeadView, rng: np.random.Generator) -> npt.NDArray[np.uint8]
 
 
 def verification_scores(
-    cosines: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]
+    cosines: npt.NDArray[np.float32],
+    labels: npt.NDArray[np.int64],
+    within: npt.NDArray[np.int64] | None = None,
 ) -> dict[str, float]:
     """Mean cosines of equal and different pairs, and the chance that an equal pair's is higher.
 
     Args:
         cosines: [N, N] of all pairs.
         labels: [N] identities.
+        within: [N] groups; only pairs within one are compared. None compares all.
     """
     above = np.triu(np.ones_like(cosines, bool), 1)
+    if within is not None:
+        above &= within[:, None] == within
     same = labels[:, None] == labels
     equal, different = cosines[above & same], np.sort(cosines[above & ~same])
     area = np.searchsorted(different, equal).mean() / len(different)
@@ -179,11 +247,11 @@ def verification_scores(
     }
 
 
-def _batch(views: list[HeadView], rng: np.random.Generator) -> IdentityBatch:
+def _batch(views: list[HeadView], rng: np.random.Generator, classes: str) -> IdentityBatch:
     crops = np.stack([draw_crop(view, rng) for view in views]).transpose(0, 3, 1, 2)
     return IdentityBatch(
         crops=(torch.from_numpy(crops.copy()).float() - 127.5) / 127.5,
-        labels=torch.tensor([view.identity for view in views]),
+        labels=torch.tensor([getattr(view, classes) for view in views]),
     )
 
 

@@ -101,7 +101,7 @@ def test_options_that_cannot_be_met_are_refused(options, reason, tmp_path, capsy
     assert reason in capsys.readouterr().err
 
 
-def test_presets_are_for_the_gaussian_network(tmp_path, capsys):
+def test_presets_are_for_parts_that_have_some(tmp_path, capsys):
     given = ["train", "matting", "--data", "x", "--out", str(tmp_path), "--preset", "big"]
     assert main(given) == 2
-    assert "--preset and --lpips are for gaussians; matting has neither" in capsys.readouterr().err
+    assert "are for gaussians, lowres, highres; matting has neither" in capsys.readouterr().err

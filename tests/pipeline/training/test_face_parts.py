@@ -17,6 +17,7 @@ from pipeline.training.head_views import HeadViews
 from pipeline.training.identity import (
     MARGIN,
     SCALE,
+    FaceEmbedder,
     IdentityClassifier,
     IdentityPart,
     draw_crop,
@@ -177,7 +178,7 @@ def test_exported_scores_are_the_network_s(tmp_path: Path) -> None:
 
 def test_the_margin_is_added_to_the_true_class_s_angle_only() -> None:
     torch.manual_seed(0)
-    model = IdentityClassifier(5, width=8).eval()
+    model = IdentityClassifier(FaceEmbedder(8), torch.randn(5, 512)).eval()
     crops, labels = torch.randn(3, 3, 112, 112), torch.tensor([0, 3, 1])
     with torch.no_grad():
         logits = model(crops, labels)
