@@ -25,8 +25,9 @@ from pipeline.diffusion.pipeline import (
 )
 from pipeline.diffusion.unet import OrbitUNet
 from pipeline.errors import UsageError
-from pipeline.images import Bytes, to_signed
+from pipeline.images import Bytes, to_bytes, to_signed
 from pipeline.reconstruction.lpips import Lpips
+from pipeline.training.curves import tiled
 from pipeline.training.devices import device_of, to_device
 from pipeline.training.diffusion_presets import DiffusionConfig
 from pipeline.training.image_encoder import new_image_encoder
@@ -36,6 +37,8 @@ from pipeline.training.subjects import Floats, Subjects, encode_all, portraits_o
 
 Views = npt.NDArray[np.int64]
 _DROP = 0.1
+_SHOWN = 4
+"""Held-out people of a sheet."""
 
 
 @dataclass(frozen=True)
@@ -239,7 +242,9 @@ class DiffusionPart:
         """
         pipeline = self.pipeline(model).to(device_of(model))
         count = len(self.held_out)
-        portraits = portraits_of(self.held_out, np.arange(count), np.arange(count) % 8)
+        portraits = portraits_of(
+            self.held_out, np.arange(count), _portrait_of(self.held_out, np.arange(count))
+        )
         scores = {}
         if self.held_out_lowres is not None:
             scores["psnr_given"] = self._psnr(self.held_out_lowres)
@@ -253,7 +258,23 @@ class DiffusionPart:
                 lowres_views=self.held_out_lowres,
             )
             scores[f"psnr_steps_{steps}"] = self._psnr(views.cpu())
+        self._made = to_bytes(views.cpu()[:_SHOWN])
         return scores
+
+    def sheet(self) -> Bytes:
+        """Some held-out people of the last evaluation: portrait, views, and below them the truth.
+
+        Returns:
+            [H, W, 3] uint8; the views are those made in two steps.
+        """
+        shown = range(len(self._made))
+        every = max(1, len(self.azimuths_deg) // 8)
+        rows = []
+        for one in shown:
+            portrait = self.held_out.portraits[one, _portrait_of(self.held_out, one)]
+            rows.append([portrait, *self._made[one][::every]])
+            rows.append([np.full_like(portrait, 255), *self.held_out.orbit[one][::every]])
+        return tiled(rows)
 
     def _psnr(self, views: Tensor) -> float:
         error = (views - to_signed(self.held_out.orbit)).square().mean((2, 3, 4)) / 4
@@ -284,6 +305,11 @@ class DiffusionPart:
             lowres_weight=self.config.mix.lowres_weight,
             **self.settings,
         )
+
+
+def _portrait_of(subjects: Subjects, who: Any) -> Any:
+    """Which portrait of each subject it is judged by."""
+    return who % min(8, subjects.portraits.shape[1])
 
 
 def _copy_weights(trained: OrbitPipeline, model: DiffusionNetworks, source: Path) -> None:

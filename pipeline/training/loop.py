@@ -12,12 +12,14 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from pipeline.errors import UsageError
+from pipeline.images import Bytes
+from pipeline.training.curves import write_curves, write_sheet
 from pipeline.training.devices import to_device
 from pipeline.training.options import TrainOptions
 from pipeline.training.peers import Peers
@@ -46,6 +48,14 @@ class Part(Protocol):
 
     def export(self, model: Any, out: Path) -> None:
         """Write the averaged weights, on the CPU, in the form that the model folder holds."""
+
+
+@runtime_checkable
+class ShowsPictures(Protocol):
+    """A part whose progress can be looked at."""
+
+    def sheet(self) -> Bytes:
+        """A picture [H, W, 3] uint8 of what the last evaluation made, beside the truth."""
 
 
 def autocast(enabled: bool = True) -> torch.autocast:
@@ -159,6 +169,9 @@ class _Run:
         with torch.no_grad(), autocast(self.options.bf16):
             self.scores = dict(self.part.evaluate(self.average.module.eval()))
         self._log(self.scores)
+        write_curves(self.out)
+        if isinstance(self.part, ShowsPictures):
+            write_sheet(self.out, self.step, self.part.sheet())
 
     def _log(self, values: dict[str, float]) -> None:
         row = {"step": self.step, "minutes": round(self.elapsed_s / 60, 2), **values}

@@ -64,3 +64,5 @@ def test_each_preset_has_its_pace(tmp_path):
     embedded = run("lowres", tmp_path).pace
     assert (embedded.steps, embedded.learning_rate, embedded.last_share) == (60_000, 8e-4, 0.01)
     assert run("gaussians", tmp_path, preset="big").pace.one_cycle
+    assert run("identity", tmp_path, start_from=tmp_path).pace.learning_rate == 1e-4
+    assert run("identity", tmp_path).pace.learning_rate == 2e-3

@@ -6,6 +6,7 @@ import torch
 from drawn_heads import drawn_views
 
 from pipeline.errors import ModelNotFound
+from pipeline.model_folder import EMBEDDED
 from pipeline.portrait.faces import FaceEmbedder as OnnxEmbedder
 from pipeline.training.identity import IdentityPart
 from pipeline.training.identity_loss import load_identity
@@ -13,16 +14,18 @@ from pipeline.training.loop import TrainOptions, train
 
 FACES = ("neutral", "laugh")
 OPTIONS = TrainOptions(
-    steps=80, learning_rate=5e-3, warmup_steps=1, ema_decay=0.8, bf16=False, threads=1
+    steps=20, learning_rate=1e-4, warmup_steps=1, ema_decay=0.5, bf16=False, threads=1
 )
 
 
 @pytest.fixture(scope="module")
 def pretrained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pretrained")
-    views = drawn_views(3, expressions=FACES)
+    views = drawn_views(2, expressions=FACES)
     part = IdentityPart(views, views, batch_size=8, width=8)
-    train(part, folder, TrainOptions(steps=10, learning_rate=5e-3, bf16=False, threads=1))
+    model = part.build_model()
+    model(part.batch(0, 0).crops, part.batch(0, 0).labels)  # its norms learn means
+    part.export(model.eval(), folder)
     return folder / "arcface.onnx"
 
 
@@ -42,7 +45,8 @@ def test_it_starts_as_the_network_it_starts_from_and_keeps_its_norms(pretrained)
     part = IdentityPart(views, views, width=8, classes="expression", start_from=pretrained)
     model = part.build_model().train()
     crops = part.batch(0, 0).crops[:4]
-    torch.testing.assert_close(model.embedder(crops), load_identity(pretrained)(crops))
+    expected = load_identity(pretrained)(crops)
+    torch.testing.assert_close(model.embedder(crops), expected)
     assert not any(one.training for one in model.embedder.modules())
     assert all(one.requires_grad for one in model.parameters())
     torch.testing.assert_close(model.directions.norm(dim=1), torch.ones(4))
@@ -50,14 +54,14 @@ def test_it_starts_as_the_network_it_starts_from_and_keeps_its_norms(pretrained)
         IdentityPart(views, views, start_from=pretrained.with_name("other.onnx")).build_model()
 
 
-def test_fine_tuning_keeps_the_expression_and_exports_what_the_pipeline_loads(pretrained, tmp_path):
-    views = drawn_views(3, expressions=FACES)
-    part = IdentityPart(
-        views, views, batch_size=16, width=8, classes="expression", start_from=pretrained
-    )
+def test_fine_tuning_keeps_the_expression_and_exports_what_the_pipeline_loads(tmp_path):
+    views = drawn_views(2, expressions=FACES)
+    start = EMBEDDED / "face" / "arcface.onnx"
+    part = IdentityPart(views, views, batch_size=12, classes="expression", start_from=start)
     before = part.evaluate(part.build_model().eval())
     after = train(part, tmp_path / "run", OPTIONS, tmp_path / "face")
-    assert after["expression_auc"] > max(0.8, before["expression_auc"] + 0.05), (before, after)
+    assert after["expression_auc"] > before["expression_auc"] + 0.05, (before, after)
+    assert after["verification_auc"] > before["verification_auc"] - 0.02
     image = np.ascontiguousarray(views.sequences[0].rgba[0, ..., :3])
     vector = OnnxEmbedder(tmp_path / "face").embed(image, views.sequences[0].landmarks[0])
     assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-4)
