@@ -1,0 +1,77 @@
+"""What the processes of test_diffusion_workers.py do; they import it by this name."""
+
+import os
+import signal
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from test_diffusion import SIZE_PX, subjects
+from tiny_diffusion import tiny_vae
+
+from pipeline.training.diffusion import DiffusionNetworks, DiffusionPart
+from pipeline.training.diffusion_presets import DiffusionConfig, PixelTerms
+from pipeline.training.loop import TrainOptions, train
+from pipeline.training.peers import Peers
+
+OPTIONS = TrainOptions(
+    steps=5, learning_rate=1e-3, warmup_steps=1, bf16=False, threads=1, checkpoint_minutes=0
+)
+
+
+class Kept(DiffusionPart):
+    """Leaves its weights in ``model`` and dies, once, at the start of step ``dies_at``."""
+
+    dies_at: int | None = None
+
+    def build_model(self) -> DiffusionNetworks:
+        self.model = super().build_model()
+        return self.model
+
+    def batch(self, seed, step):
+        if step == self.dies_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().batch(seed, step)
+
+
+class Joined(Kept):
+    """Sees in one process what two workers see."""
+
+    def batch(self, seed, step):
+        seeds = [Peers(rank, 2).seed(seed) for rank in (0, 1)]
+        return [(one * 1_000_003 + step, super(Joined, self).batch(one, step)) for one in seeds]
+
+    def loss(self, model, batch):
+        losses = []
+        for seed, half in batch:
+            torch.manual_seed(seed)
+            losses.append(super().loss(model, half)["loss"])
+        return {"loss": torch.stack(losses).mean()}
+
+
+def part(kind: type[Kept] = Kept) -> Kept:
+    config = DiffusionConfig(
+        size_px=SIZE_PX,
+        channels=(32, 64),
+        heads=(1, 2),
+        batch_views=8,
+        checkpointing=True,
+        pixels=PixelTerms(views=2, sigma=1e3),
+    )
+    return kind(subjects(4), subjects(2), tiny_vae(), config)
+
+
+def train_as_worker(rank: int, out: Path) -> None:
+    """Be one of two processes that share a process group of torch."""
+    dist.init_process_group("gloo", init_method=f"file://{out}.init", rank=rank, world_size=2)
+    made = part()
+    train(made, out, OPTIONS)
+    torch.save(made.model.state_dict(), out / f"worker{rank}.pt")
+    dist.destroy_process_group()
+
+
+def train_until_killed(_: int, out: Path) -> None:
+    """Train alone and be killed before the fourth step."""
+    made = part()
+    made.dies_at = 3
+    train(made, out, OPTIONS)
