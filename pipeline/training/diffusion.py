@@ -90,6 +90,19 @@ class DiffusionNetworks(nn.Module):
             self.image_encoder, self.identity_projection, portraits.images, portraits.identity
         )
 
+    def blocks(self) -> list[nn.Module]:
+        """What is gathered at a time where the networks are sharded."""
+        unet = self.unet
+        return [
+            *self.image_encoder.vision_model.encoder.layers,
+            self.image_encoder,
+            self.identity_projection,
+            *unet.down_blocks,
+            unet.mid_block,
+            *unet.up_blocks,
+            unet,
+        ]
+
 
 class DiffusionPart:
     """One stage: which latents it sees, what it minimises, how it is judged.

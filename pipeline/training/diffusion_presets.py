@@ -150,7 +150,12 @@ STAGES = {
     "paper": {"lowres": PAPER_LOWRES, "highres": PAPER_HIGHRES},
 }
 PAPER_OPTIONS = TrainOptions(
-    steps=50_000, learning_rate=1e-5, last_share=0.1, warmup_steps=1_000, ema_decay=0.9999
+    steps=50_000,
+    learning_rate=1e-5,
+    last_share=0.1,
+    warmup_steps=1_000,
+    ema_decay=0.9999,
+    sharded=True,
 )
 """The release's 1e-5 falling to the paper's 1e-6. How many steps it takes has not been measured."""
 

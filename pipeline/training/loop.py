@@ -7,12 +7,13 @@ set up, every process of it runs this loop: gradients and running statistics are
 them, the first one keeps the time, evaluates and writes.
 """
 
+import copy
 import csv
 import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ from pipeline.training.curves import write_curves, write_sheet
 from pipeline.training.devices import to_device
 from pipeline.training.options import TrainOptions
 from pipeline.training.peers import Peers
+from pipeline.training.sharding import Shardable, gathered, shard, slice_optimizer, sliced
 
 
 class Part(Protocol):
@@ -84,8 +86,9 @@ def train(
     """
     run = _Run(part, out, options)
     scores = run.finish()
-    if run.peers.rank == 0:
-        part.export(run.average.module.cpu().eval(), export_to or out)
+    averaged = run.averaged()
+    if averaged is not None:
+        part.export(averaged.cpu().eval(), export_to or out)
     return scores
 
 
@@ -102,6 +105,11 @@ class _Run:
         self.average = torch.optim.swa_utils.AveragedModel(
             self.model, multi_avg_fn=_ema(options.ema_decay), use_buffers=True
         )
+        self.sharded = options.sharded and self.peers.count > 1
+        if self.sharded:
+            self.whole = copy.deepcopy(self.model).cpu()
+            for one in (self.model, self.average.module):
+                shard(cast(Shardable, one), options.bf16)
         self.trained = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
             self.trained,
@@ -124,8 +132,6 @@ class _Run:
             # all follow one clock, or they would stop at different steps and wait for ever
             spent_s = self.peers.told_by_first(now - last_tick, self.device)
             self.elapsed_s, last_tick = self.elapsed_s + spent_s, now
-            if self.peers.rank:
-                continue
             if self.elapsed_s - last_logged > 15 or self.step == 1:
                 self._log({name: value.item() for name, value in terms.items()})
                 last_logged = self.elapsed_s
@@ -135,9 +141,8 @@ class _Run:
             if self.elapsed_s - last_saved > 60 * self.options.checkpoint_minutes:
                 self._save()
                 last_saved = self.elapsed_s
-        if self.peers.rank == 0:
-            self._save()
-            self._evaluate()
+        self._save()
+        self._evaluate()
         return self.scores
 
     @property
@@ -156,7 +161,8 @@ class _Run:
             terms = self.part.loss(self.model, batch)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(terms["loss"])
-        self.peers.average_gradients(self.trained)
+        if not self.sharded:  # slices of gradients are averages already
+            self.peers.average_gradients(self.trained)
         nn.utils.clip_grad_norm_(self.trained, self.options.clip_norm)
         self.optimizer.step()
         # batch norms saw other batches on each worker
@@ -165,15 +171,30 @@ class _Run:
         self.step += 1
         return terms
 
+    def averaged(self) -> Any:
+        """The averaged weights in a whole network for the first worker, None for the others."""
+        if not self.sharded:
+            return None if self.peers.rank else self.average.module
+        state = gathered(self.average.module.state_dict(), self.peers.rank == 0)
+        if self.peers.rank:
+            return None
+        self.whole.load_state_dict(state)
+        return self.whole.to(self.device)
+
     def _evaluate(self) -> None:
+        averaged = self.averaged()
+        if averaged is None:
+            return
         with torch.no_grad(), autocast(self.options.bf16):
-            self.scores = dict(self.part.evaluate(self.average.module.eval()))
+            self.scores = dict(self.part.evaluate(averaged.eval()))
         self._log(self.scores)
         write_curves(self.out)
         if isinstance(self.part, ShowsPictures):
             write_sheet(self.out, self.step, self.part.sheet())
 
     def _log(self, values: dict[str, float]) -> None:
+        if self.peers.rank:
+            return
         row = {"step": self.step, "minutes": round(self.elapsed_s / 60, 2), **values}
         print(" ".join(f"{k}={v:.4g}" for k, v in row.items()), flush=True)
         with (self.out / "log.csv").open("a", newline="") as file:
@@ -188,6 +209,10 @@ class _Run:
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
+        if self.sharded:
+            state = gathered(state, self.peers.rank == 0)
+        if self.peers.rank:
+            return
         torch.save(state, self.out / "checkpoint.tmp")
         os.replace(self.out / "checkpoint.tmp", self.out / "checkpoint.pt")
 
@@ -197,14 +222,14 @@ class _Run:
             return
         state = torch.load(path, map_location=self.device, weights_only=True)
         self.step, self.elapsed_s = state["step"], state["elapsed_s"]
-        self.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
+        for name, one in (("model", self.model), ("average", self.average)):
+            one.load_state_dict(sliced(state[name], one.state_dict()))
         self.optimizer.load_state_dict(state["optimizer"])
+        slice_optimizer(self.optimizer)
 
     def _start_together(self) -> None:
         """Begin with the first worker's weights, which also shows that all see one folder."""
-        if self.peers.rank == 0:
-            self._save()
+        self._save()
         step = self.peers.told_by_first(self.step, self.device)
         if self.peers.rank:
             self._resume()

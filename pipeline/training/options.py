@@ -29,6 +29,8 @@ class TrainOptions:
         checkpoint_minutes: time between checkpoints.
         evaluate_minutes: time between evaluations.
         threads: torch threads; 0 leaves torch's choice.
+        sharded: where there are several workers, each holds a slice of weights and optimiser
+            instead of a copy, see `pipeline.training.sharding`; for networks that have blocks.
         bf16: autocast to bfloat16, several times faster where the CPU has AMX.
     """
 
@@ -46,6 +48,7 @@ class TrainOptions:
     checkpoint_minutes: float = 2.0
     evaluate_minutes: float = 10.0
     threads: int = 0
+    sharded: bool = False
     bf16: bool = True
 
     def rate(self, step: int, progress: float) -> float:

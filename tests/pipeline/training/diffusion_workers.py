@@ -1,7 +1,9 @@
 """What the processes of test_diffusion_workers.py do; they import it by this name."""
 
 import os
+import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -20,15 +22,21 @@ OPTIONS = TrainOptions(
 
 
 class Kept(DiffusionPart):
-    """Leaves its weights in ``model`` and dies, once, at the start of step ``dies_at``."""
+    """Leaves its weights in ``model`` and dies, once, at the start of step ``dies_at``.
+
+    It keeps the checkpoint of the third step of a run in ``copies_in``.
+    """
 
     dies_at: int | None = None
+    copies_in: Path | None = None
 
     def build_model(self) -> DiffusionNetworks:
         self.model = super().build_model()
         return self.model
 
     def batch(self, seed, step):
+        if step == 3 and self.copies_in is not None:
+            shutil.copy(self.copies_in / "checkpoint.pt", self.copies_in / "third.pt")
         if step == self.dies_at:
             os.kill(os.getpid(), signal.SIGKILL)
         return super().batch(seed, step)
@@ -65,9 +73,26 @@ def train_as_worker(rank: int, out: Path) -> None:
     """Be one of two processes that share a process group of torch."""
     dist.init_process_group("gloo", init_method=f"file://{out}.init", rank=rank, world_size=2)
     made = part()
+    made.copies_in = out if rank == 0 else None
     train(made, out, OPTIONS)
     torch.save(made.model.state_dict(), out / f"worker{rank}.pt")
+    train_sharded(out)
     dist.destroy_process_group()
+
+
+def train_sharded(out: Path) -> None:
+    """Go on from the third step of the plain run with sliced weights."""
+    folder = out / "sharded"
+    folder.mkdir(exist_ok=True)
+    if Peers.here().rank == 0:
+        shutil.copy(out / "third.pt", folder / "checkpoint.pt")
+    dist.barrier()
+    made = part()
+    train(made, folder, replace(OPTIONS, sharded=True, checkpoint_minutes=9))
+    weights = list(made.model.unet.mid_block.parameters())
+    assert sum(one.to_local().numel() for one in weights) < 0.6 * sum(
+        one.numel() for one in weights
+    )
 
 
 def train_until_killed(_: int, out: Path) -> None:

@@ -42,6 +42,11 @@ def test_two_workers_learn_what_one_process_learns_from_both_their_batches(tmp_p
     apart = (flat(first) - alone).norm() / (alone - start).norm()
     assert apart < 1e-2, apart
     assert (alone - start).norm() > 1e-2
+    sharded = flat(torch.load(out / "sharded" / "checkpoint.pt", weights_only=True)["model"])
+    assert (sharded - flat(first)).norm() / (flat(first) - start).norm() < 1e-2
+    print(
+        "apart", float(apart), float((sharded - flat(first)).norm() / (flat(first) - start).norm())
+    )
 
 
 def test_a_killed_run_exports_the_bytes_that_an_uninterrupted_one_exports(tmp_path):
