@@ -16,7 +16,7 @@ from pipeline.portrait.alpha import on_white
 from pipeline.stage import Context, Row, Stage, run_stage
 
 PRODUCT_COLUMNS = (("low-res views", "lowres_views"), ("views", "views"))
-"""Names in the report of the image columns that the stages write."""
+"""Names in the report of the image columns that the stages write; a model of one stage has one."""
 AVATAR = "avatar"
 _FRAMING_ERROR = 2
 """Grey levels by which framing, which multiplies by alpha and back, may change a portrait."""
@@ -100,7 +100,7 @@ def judge(
 
 
 def _made(row: Row, subject: Subject) -> dict[str, Pixels]:
-    made: dict[str, Pixels] = {name: row[column] for name, column in PRODUCT_COLUMNS}
+    made: dict[str, Pixels] = {name: row[at] for name, at in PRODUCT_COLUMNS if at in row}
     size_px = subject.views.shape[1]
     return made | {AVATAR: render_avatar(row["gaussians"], subject.cameras, size_px)}
 
