@@ -17,14 +17,14 @@ from pipeline.training.loop import TrainOptions, train
 from pipeline.training.peers import Peers
 
 OPTIONS = TrainOptions(
-    steps=5, learning_rate=1e-3, warmup_steps=1, bf16=False, threads=1, checkpoint_minutes=0
+    steps=3, learning_rate=1e-3, warmup_steps=1, bf16=False, threads=1, checkpoint_minutes=0
 )
 
 
 class Kept(DiffusionPart):
     """Leaves its weights in ``model`` and dies, once, at the start of step ``dies_at``.
 
-    It keeps the checkpoint of the third step of a run in ``copies_in``.
+    It keeps the checkpoint of the second step of a run in ``copies_in``.
     """
 
     dies_at: int | None = None
@@ -35,8 +35,8 @@ class Kept(DiffusionPart):
         return self.model
 
     def batch(self, seed, step):
-        if step == 3 and self.copies_in is not None:
-            shutil.copy(self.copies_in / "checkpoint.pt", self.copies_in / "third.pt")
+        if step == 2 and self.copies_in is not None:
+            shutil.copy(self.copies_in / "checkpoint.pt", self.copies_in / "second.pt")
         if step == self.dies_at:
             os.kill(os.getpid(), signal.SIGKILL)
         return super().batch(seed, step)
@@ -81,11 +81,11 @@ def train_as_worker(rank: int, out: Path) -> None:
 
 
 def train_sharded(out: Path) -> None:
-    """Go on from the third step of the plain run with sliced weights."""
+    """Go on from the second step of the plain run with sliced weights."""
     folder = out / "sharded"
     folder.mkdir(exist_ok=True)
     if Peers.here().rank == 0:
-        shutil.copy(out / "third.pt", folder / "checkpoint.pt")
+        shutil.copy(out / "second.pt", folder / "checkpoint.pt")
     dist.barrier()
     made = part()
     train(made, folder, replace(OPTIONS, sharded=True, checkpoint_minutes=9))
@@ -96,7 +96,7 @@ def train_sharded(out: Path) -> None:
 
 
 def train_until_killed(_: int, out: Path) -> None:
-    """Train alone and be killed before the fourth step."""
+    """Train alone and be killed before the third step."""
     made = part()
-    made.dies_at = 3
+    made.dies_at = 2
     train(made, out, OPTIONS)
