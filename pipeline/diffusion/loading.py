@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 from diffusers import AutoencoderKL, AutoencoderKLTemporalDecoder
 
+from pipeline.diffusion.fast_unet import keep_in_cache
 from pipeline.diffusion.latents import Autoencoder
 from pipeline.diffusion.pipeline import HighResPipeline, LowResPipeline, OrbitPipeline
 from pipeline.errors import ModelNotFound
@@ -52,5 +53,7 @@ def load_pipeline(
             f"{model / stage} is not a complete stage ({error}); train it with "
             f"`headsplat train {stage}`"
         ) from error
+    if device == "cpu":
+        keep_in_cache(pipeline.unet)
     ready: OrbitPipeline = pipeline.to(device)
     return ready
