@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from diffusers import AutoencoderKL, AutoencoderKLTemporalDecoder
 
-from pipeline.diffusion.fast_unet import keep_in_cache
+from pipeline.diffusion.fast_unet import suit_cpu
 from pipeline.diffusion.latents import Autoencoder
 from pipeline.diffusion.pipeline import HighResPipeline, LowResPipeline, OrbitPipeline
 from pipeline.errors import ModelNotFound
@@ -54,6 +54,7 @@ def load_pipeline(
             f"`headsplat train {stage}`"
         ) from error
     if device == "cpu":
-        keep_in_cache(pipeline.unet)
+        for network in (pipeline.unet, pipeline.vae):
+            suit_cpu(network)
     ready: OrbitPipeline = pipeline.to(device)
     return ready
