@@ -81,6 +81,7 @@ class OrbitPipeline(DiffusionPipeline):  # type: ignore[misc]
     """
 
     default_mix: ClassVar[NoiseMix] = PURE_NOISE
+    model_cpu_offload_seq = "image_encoder->identity_projection->unet->vae"
 
     def __init__(
         self,
