@@ -39,17 +39,17 @@ from pipeline.model_config import ModelConfig
 
 StageName = Literal["lowres", "highres"]
 CONTEXT_GB = 0.6
-"""Set aside for the CUDA context and its libraries: an estimate, for there was no GPU to measure."""
+"""Set aside for the CUDA context and its libraries: an estimate, there was no GPU to measure."""
 HEADROOM = 1.1
 """Allowance for fragmentation and for what kernels borrow; an estimate as well."""
 _MAX_BATCH = 64
 
 
-class _LiveTensors(TorchDispatchMode):
+class _LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the bytes of the storages that are alive, and their peak."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.live = self.peak = 0
         self._known: weakref.WeakSet[torch.UntypedStorage] = weakref.WeakSet()
 

@@ -100,6 +100,7 @@ def suit_cpu(network: nn.Module) -> None:
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
-            module.to(memory_format=torch.channels_last)
+            weight = module.weight.data
+            module.weight.data = weight.contiguous(memory_format=torch.channels_last)
         elif type(module) is FeedForward:
             module.__class__ = _RowByRow
