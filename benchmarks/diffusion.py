@@ -7,7 +7,8 @@ What it measures: CPU time of the process, the least of some runs, for what
 for guidance, condition latents and tokens given anew) and for ours, with guidance at every step.
 The networks have Stable Video Diffusion's structure at a smaller width and random weights: nothing
 printed says how good they are. The latents must agree. With ``--guided-steps``, ours is
-also timed with guidance in so many of the steps, which changes the result. What it said: docs/log.md.
+also timed with guidance in so many of the steps, which changes the result. What it said:
+docs/log.md.
 """
 
 import argparse
