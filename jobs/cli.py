@@ -68,6 +68,7 @@ VERBS: dict[str, Verb] = {
         "published weights into a model folder",
     ),
     "models info": Verb("jobs.models", "InfoOptions", "info", "what a model folder holds"),
+    "plan": Verb("jobs.plan", "PlanOptions", "plan", "the GPU memory that a model needs"),
     "doctor": Verb("jobs.doctor", "DoctorOptions", "doctor", "what this machine can run"),
 }
 

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import Literal
 
+from pipeline.errors import HeadsplatError
+
 Level = Literal["ok", "note", "bad"]
 _WANTED_GB = 6.0
 _WANTED_DISK_GB = 2.0
@@ -123,6 +125,25 @@ def _gpu() -> Finding:
     return Finding("gpu", "ok", f"{names}, with gsplat's kernels")
 
 
+def _gpu_memory() -> Finding:
+    try:
+        import torch
+
+        from pipeline.memory_plan import model_memory, plan_stage
+        from pipeline.model_folder import resolve_model
+
+        stages = model_memory(resolve_model(None))
+    except (ImportError, HeadsplatError) as error:
+        return Finding("gpu memory", "note", f"not known: {error}")
+    needed_gb = max(stage.peak_gb(1, stage.views) for stage in stages)
+    text = f"the embedded model needs {needed_gb:.1f} GB; other models: headsplat plan --model"
+    if not torch.cuda.is_available():
+        return Finding("gpu memory", "ok", text)
+    there_gb = torch.cuda.get_device_properties(0).total_memory / 1e9
+    fits = all(plan_stage(stage, there_gb).batch for stage in stages)
+    return Finding("gpu memory", "ok" if fits else "note", f"{there_gb:.1f} GB; {text}")
+
+
 def _model() -> Finding:
     from pipeline.errors import ModelNotFound
     from pipeline.model_folder import components, model_hash, resolve_model
@@ -143,5 +164,6 @@ _CHECKS: tuple[Callable[[], Finding], ...] = (
     _shared_memory,
     _disk,
     _gpu,
+    _gpu_memory,
     _model,
 )

@@ -10,8 +10,8 @@ from pipeline.diffusion.pipeline import (
     LowResPipeline,
     OrbitPipeline,
     Portraits,
-    edm_scheduler,
 )
+from pipeline.diffusion.samplers import edm_scheduler
 from pipeline.diffusion.unet import OrbitUNet
 
 

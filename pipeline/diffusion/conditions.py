@@ -139,5 +139,6 @@ def encode_tokens(
         identity: [B, E] L2-normalised face embeddings.
     """
     pixels = clip_pixels(images, image_encoder.config.image_size)
-    image_token = image_encoder(pixels).image_embeds[:, None]
-    return torch.cat([image_token, projection(identity, image_token)], 1)
+    image_token = image_encoder(pixels.to(image_encoder.dtype)).image_embeds[:, None]
+    identity_token = projection(identity.to(projection.dtype), image_token)
+    return torch.cat([image_token, identity_token], 1)

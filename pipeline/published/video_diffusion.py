@@ -16,7 +16,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from pipeline.diffusion.conditions import IdentityProjection
 from pipeline.diffusion.edm import PAPER_MIX, PURE_NOISE
-from pipeline.diffusion.pipeline import edm_scheduler
+from pipeline.diffusion.samplers import edm_scheduler
 from pipeline.diffusion.unet import OrbitUNet
 from pipeline.errors import ModelNotFound
 from pipeline.model_config import ModelConfig, StageConfig

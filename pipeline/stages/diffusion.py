@@ -41,11 +41,28 @@ class _Diffusion(Stage):
         self.config = config
 
     def setup(self, device: str) -> None:
-        """Load the autoencoder and the stage's networks."""
+        """Load the autoencoder and the stage's networks, planned for the memory of a GPU."""
         from pipeline.diffusion.loading import load_pipeline
 
         self.model_config = ModelConfig.load(self.config.model)
-        self.pipeline: OrbitPipeline = load_pipeline(self.config.model, self.folder, device)
+        self.decode_views: int | None = None
+        offload = False
+        if device != "cpu":
+            self.decode_views, offload = self._plan()
+        self.pipeline: OrbitPipeline = load_pipeline(
+            self.config.model, self.folder, device, offload=offload
+        )
+
+    def _plan(self) -> tuple[int, bool]:
+        """Views decoded at a time, and whether to offload, on the share of this GPU."""
+        import torch
+
+        from pipeline.memory_plan import model_memory, plan_stage
+
+        memory = {one.stage: one for one in model_memory(self.config.model)}
+        total_gb = torch.cuda.get_device_properties(0).total_memory / 1e9
+        plan = plan_stage(memory[self.folder], total_gb * self.resources.gpus)
+        return plan.decode_views, plan.offload
 
     def process(self, rows: Sequence[Row], context: Context) -> list[Row]:
         """Generate the orbit of each row, [16, P, P, 3] uint8; the row's batch has no influence."""
@@ -63,6 +80,7 @@ class _Diffusion(Stage):
             generators=[torch.Generator().manual_seed(row["seed"]) for row in rows],
             lowres_views=self._lowres_views(rows),
             on_step=lambda step, steps: context.checkpoint(self.name, step, steps),
+            decode_views=self.decode_views,
         )
         azimuths_deg = self.model_config.azimuths
         matched = [

@@ -21,8 +21,8 @@ from pipeline.diffusion.pipeline import (
     LowResPipeline,
     OrbitPipeline,
     Portraits,
-    edm_scheduler,
 )
+from pipeline.diffusion.samplers import edm_scheduler
 from pipeline.diffusion.unet import OrbitUNet
 from pipeline.errors import UsageError
 from pipeline.images import Bytes, to_bytes, to_signed

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.diffusion.edm import PAPER_MIX, NoiseMix, precondition, triangular_guidance
-from pipeline.diffusion.pipeline import edm_scheduler
+from pipeline.diffusion.samplers import edm_scheduler
 
 levels = st.floats(0.01, 700)
 

@@ -15,7 +15,8 @@ from pipeline.diffusion.paper_sizes import (
     paper_unet,
     paper_vae,
 )
-from pipeline.diffusion.pipeline import LowResPipeline, edm_scheduler
+from pipeline.diffusion.pipeline import LowResPipeline
+from pipeline.diffusion.samplers import edm_scheduler
 from pipeline.diffusion.unet import OrbitUNet
 
 

@@ -78,4 +78,4 @@ def test_saved_and_loaded_pipeline_gives_the_same_views(tmp_path, kind):
 def test_every_step_is_reported():
     steps = []
     run(tiny_pipeline(), 1, on_step=lambda step, total: steps.append((step, total)))
-    assert steps == [(0, 3), (1, 3), (2, 3)]
+    assert steps == [(0, 4), (1, 4), (2, 4), (3, 4)]  # three of denoising, one of decoding

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from pipeline.diffusion.conditions import Conditions
+from pipeline.diffusion.denoiser import Denoiser
 from pipeline.diffusion.edm import GUIDANCE
 from pipeline.diffusion.latents import encode
 from pipeline.diffusion.loading import load_pipeline
@@ -261,8 +262,5 @@ def _sample(stage: OrbitPipeline, conditions: Conditions, start: Tensor) -> Tens
     latents = start * float(stage.scheduler.init_noise_sigma)
     views = torch.tensor([[0.0, 4.04, 15.47, 33.22]])
     scale = GUIDANCE[stage.config.guidance_course](views, torch.zeros(1), 2.5)
-    for timestep in stage.scheduler.timesteps:
-        scaled = stage.scheduler.scale_model_input(latents, timestep)
-        predicted = stage._predict(scaled, timestep, conditions, views, scale)
-        latents = stage.scheduler.step(predicted, timestep, latents).prev_sample
-    return latents
+    denoiser = Denoiser(stage.unet, conditions, views, scale, None)
+    return stage._denoise(latents, denoiser, [], None, lambda step: None)
