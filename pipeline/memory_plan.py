@@ -35,7 +35,7 @@ from pipeline.diffusion.paper_sizes import (
 )
 from pipeline.diffusion.unet import OrbitUNet
 from pipeline.errors import ModelNotFound
-from pipeline.model_config import ModelConfig
+from pipeline.model_config import ModelConfig, StageConfig
 
 StageName = Literal["lowres", "highres"]
 CONTEXT_GB = 0.6
@@ -171,15 +171,20 @@ def plan_stage(memory: StageMemory, gpu_memory_gb: float) -> StagePlan:
 
 
 def model_memory(model: Path) -> list[StageMemory]:
-    """The memory of both stages of a model folder.
+    """The memory of the stages of a model folder.
 
     Raises:
         ModelNotFound: the folder or a component's config is missing.
     """
     config = ModelConfig.load(model)
     found = []
-    for stage in ("lowres", "highres"):
-        settings = getattr(config, stage)
+    stages: dict[StageName, StageConfig | None] = {
+        "lowres": config.lowres,
+        "highres": config.highres,
+    }
+    for stage, settings in stages.items():
+        if settings is None:
+            continue
         try:
             with _meta():
                 networks = _networks_of(model, model / stage)

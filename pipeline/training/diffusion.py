@@ -30,13 +30,14 @@ from pipeline.reconstruction.lpips import Lpips
 from pipeline.training.curves import tiled
 from pipeline.training.devices import device_of, to_device
 from pipeline.training.diffusion_presets import DiffusionConfig
-from pipeline.training.image_encoder import new_image_encoder
+from pipeline.training.image_encoder import TOKEN_DIM, new_image_encoder
 from pipeline.training.lowres_views import FirstStage, imitate_lowres
 from pipeline.training.pixel_losses import PixelLosses, TrueViews, true_views
 from pipeline.training.subjects import Floats, Subjects, encode_all, portraits_of
 
 Views = npt.NDArray[np.int64]
 _DROP = 0.1
+_NORM_GROUPS = 8
 _SHOWN = 4
 """Held-out people of a sheet."""
 
@@ -65,24 +66,16 @@ class Batch:
 class DiffusionNetworks(nn.Module):
     """The networks of a stage that are trained together."""
 
-    def __init__(self, config: DiffusionConfig, latent_channels: int) -> None:
+    def __init__(
+        self,
+        unet: OrbitUNet,
+        identity_projection: IdentityProjection,
+        image_encoder: CLIPVisionModelWithProjection,
+    ) -> None:
         super().__init__()
-        self.unet = OrbitUNet(
-            sample_size=config.size_px // 8,
-            in_channels=2 * latent_channels,
-            out_channels=latent_channels,
-            block_out_channels=config.channels,
-            num_attention_heads=config.heads,
-            layers_per_block=config.layers,
-            cross_attention_dim=config.token_dim,
-            addition_time_embed_dim=config.time_dim,
-            projection_class_embeddings_input_dim=3 * config.time_dim,
-            norm_num_groups=config.norm_groups,
-        )
-        self.identity_projection = IdentityProjection(
-            512, config.token_dim, ends=config.identity_ends, enabled=config.identity_token
-        )
-        self.image_encoder = new_image_encoder(config.encoder, config.token_dim)
+        self.unet = unet
+        self.identity_projection = identity_projection
+        self.image_encoder = image_encoder
 
     def tokens(self, portraits: Portraits) -> Tensor:
         """The condition tokens, [B, 2, D]."""
@@ -167,22 +160,22 @@ class DiffusionPart:
 
     def _first_networks(self) -> DiffusionNetworks:
         """Fresh ones, or those of the model to start from."""
-        channels = self.view_latents.shape[2]
         if self.start_from is None:
-            return DiffusionNetworks(self.config, channels)
+            return _fresh_networks(self.config, self.view_latents.shape[2])
         stage: Literal["lowres", "highres"] = (
             "highres" if self.config.mix.lowres_weight else "lowres"
         )
         trained = load_pipeline(self.start_from, stage, "cpu", self.vae)
         self.settings = {name: trained.config[name] for name in self.settings}
-        if self.config.sizes_of_start:
-            with torch.device("meta"):
-                model = DiffusionNetworks(self.config, channels)
-            for name in dict(model.named_children()):
-                setattr(model, name, getattr(trained, name).train())
+        if self.config.channels is None:
+            model = DiffusionNetworks(
+                trained.unet.train(),
+                trained.identity_projection.train(),
+                trained.image_encoder.train(),
+            )
             model.identity_projection.register_to_config(enabled=self.config.identity_token)
             return model
-        model = DiffusionNetworks(self.config, channels)
+        model = _fresh_networks(self.config, self.view_latents.shape[2])
         _copy_weights(trained, model, self.start_from / stage)
         return model
 
@@ -323,6 +316,33 @@ class DiffusionPart:
 def _portrait_of(subjects: Subjects, who: Any) -> Any:
     """Which portrait of each subject it is judged by."""
     return who % min(8, subjects.portraits.shape[1])
+
+
+def _fresh_networks(config: DiffusionConfig, latent_channels: int) -> DiffusionNetworks:
+    """The embedded preset's networks with random weights.
+
+    Raises:
+        UsageError: the preset has none of its own.
+    """
+    if config.channels is None:
+        raise UsageError(
+            "the paper preset trains the networks of another model on; import Stable Video "
+            "Diffusion or the release with headsplat models import and give --start-from"
+        )
+    unet = OrbitUNet(
+        sample_size=config.size_px // 8,
+        in_channels=2 * latent_channels,
+        out_channels=latent_channels,
+        block_out_channels=config.channels,
+        num_attention_heads=config.heads,
+        layers_per_block=1,
+        cross_attention_dim=TOKEN_DIM,
+        addition_time_embed_dim=64,
+        projection_class_embeddings_input_dim=3 * 64,
+        norm_num_groups=_NORM_GROUPS,
+    )
+    projection = IdentityProjection(512, TOKEN_DIM, enabled=config.identity_token)
+    return DiffusionNetworks(unet, projection, new_image_encoder())
 
 
 def _copy_weights(trained: OrbitPipeline, model: DiffusionNetworks, source: Path) -> None:

@@ -1,8 +1,6 @@
 """How each preset of the diffusion stages is built and trained: the paper's way, and ours."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import dataclass, replace
 
 from pipeline.diffusion.edm import PAPER_MIX, PURE_NOISE, NoiseMix
 from pipeline.errors import UsageError
@@ -11,25 +9,6 @@ from pipeline.training.options import TrainOptions
 
 ABLATIONS = ("identity", "two-stage")
 """``identity`` is the paper's -ID, ``two-stage`` its -TS."""
-EncoderSizes = Mapping[str, int | str]
-"""Arguments of transformers' ``CLIPVisionConfig``; the token's width comes from elsewhere."""
-EMBEDDED_ENCODER: EncoderSizes = {
-    "hidden_size": 160,
-    "intermediate_size": 480,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "image_size": 64,
-    "patch_size": 8,
-}
-VIT_H_14: EncoderSizes = {
-    "hidden_size": 1280,
-    "intermediate_size": 5120,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 16,
-    "image_size": 224,
-    "patch_size": 14,
-    "hidden_act": "gelu",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,16 +35,10 @@ class DiffusionConfig:
 
     Attributes:
         size_px: side of the views.
-        channels: of the U-Net's levels.
+        channels: of the U-Net's levels. None: the networks are those of the model that training
+            starts from, whatever their sizes.
         heads: attention heads of each level.
-        layers: residual blocks a level.
-        norm_groups: of every group norm.
-        token_dim: of the condition tokens.
-        time_dim: sinusoids for each added time id.
-        encoder: the image encoder.
         train_encoder: whether it learns too.
-        sizes_of_start: take the networks that training starts from as they are, whatever their
-            sizes, instead of refusing other sizes than these.
         checkpointing: run blocks again in the backward pass instead of keeping what they computed.
         mix: what corrupts the target.
         sigma_mean: mean of ln sigma in training.
@@ -76,21 +49,14 @@ class DiffusionConfig:
         without: accessories whose wearers are left out of training.
         batch_views: views a batch holds, all subjects together.
         views: views of a subject in most batches; every eighth batch holds full orbits.
-        identity_ends: how the projection of the identity ends, see `IdentityProjection`.
         identity_token: whether the network is told who it draws; False is the paper's -ID.
         pixels: the terms that compare decoded views.
     """
 
     size_px: int
-    channels: tuple[int, ...] = (64, 128, 160)
+    channels: tuple[int, ...] | None = (64, 128, 160)
     heads: tuple[int, ...] = (2, 4, 5)
-    layers: int = 1
-    norm_groups: int = 8
-    token_dim: int = 256
-    time_dim: int = 64
-    encoder: EncoderSizes = field(default_factory=lambda: EMBEDDED_ENCODER)
     train_encoder: bool = True
-    sizes_of_start: bool = False
     checkpointing: bool = False
     mix: NoiseMix = PURE_NOISE
     sigma_mean: float = 1.5
@@ -101,7 +67,6 @@ class DiffusionConfig:
     without: tuple[str, ...] = ()
     batch_views: int = 32
     views: int = 4
-    identity_ends: Literal["norm", "residual"] = "norm"
     identity_token: bool = True
     pixels: PixelTerms = PixelTerms()
 
@@ -122,22 +87,14 @@ HIGHRES = DiffusionConfig(
 0.6 would hide more of the low-resolution views than so small a network can restore."""
 PAPER_LOWRES = DiffusionConfig(
     size_px=256,
-    channels=(320, 640, 1280, 1280),
-    heads=(5, 10, 20, 20),
-    layers=2,
-    norm_groups=32,
-    token_dim=1024,
-    time_dim=256,
-    encoder=VIT_H_14,
+    channels=None,
     train_encoder=False,
-    sizes_of_start=True,
     checkpointing=True,
     sigma_mean=1.0,
     sigma_std=1.6,
     sigma_max=700.0,
     sigma_min=0.002,
     views=16,
-    identity_ends="residual",
     pixels=PixelTerms(views=4),
 )
 """Stable Video Diffusion's networks and noise, ViT-H/14 frozen; two full orbits a step and GPU."""

@@ -20,18 +20,24 @@ from pipeline.diffusion.conditions import clip_pixels
 from pipeline.diffusion.latents import Autoencoder, decode
 from pipeline.images import to_signed
 from pipeline.training.devices import device_of
-from pipeline.training.diffusion_presets import EMBEDDED_ENCODER, EncoderSizes
 from pipeline.training.subjects import Subjects, encode_all
 
 TOKEN_DIM = 256
 _HIDDEN = 768
 
 
-def new_image_encoder(
-    sizes: EncoderSizes = EMBEDDED_ENCODER, token_dim: int = TOKEN_DIM
-) -> CLIPVisionModelWithProjection:
-    """A fresh image encoder of CLIP's architecture; by default the embedded preset's."""
-    return CLIPVisionModelWithProjection(CLIPVisionConfig(projection_dim=token_dim, **sizes))
+def new_image_encoder() -> CLIPVisionModelWithProjection:
+    """The embedded preset's image encoder, CLIP's architecture at a small size, fresh."""
+    config = CLIPVisionConfig(
+        hidden_size=160,
+        intermediate_size=480,
+        projection_dim=TOKEN_DIM,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        image_size=64,
+        patch_size=8,
+    )
+    return CLIPVisionModelWithProjection(config)
 
 
 class OrbitFromToken(nn.Module):

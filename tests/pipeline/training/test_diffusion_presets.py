@@ -1,5 +1,7 @@
 """Presets and choices of the diffusion stages."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from test_diffusion import subjects
@@ -7,7 +9,7 @@ from tiny_diffusion import tiny_vae
 
 from pipeline.diffusion.edm import PAPER_MIX, PURE_NOISE
 from pipeline.errors import UsageError
-from pipeline.training.diffusion import DiffusionNetworks, DiffusionPart
+from pipeline.training.diffusion import DiffusionPart
 from pipeline.training.diffusion_presets import (
     MODELS,
     PAPER_HIGHRES,
@@ -20,21 +22,10 @@ from pipeline.training.diffusion_presets import (
 )
 
 
-def count(network: torch.nn.Module) -> int:
-    return sum(one.numel() for one in network.parameters())
-
-
-def test_the_paper_preset_has_the_size_of_stable_video_diffusion():
-    with torch.device("meta"):
-        model = DiffusionNetworks(PAPER_LOWRES, 4)
-    azimuth = count(model.unet.azimuth_mlp)
-    assert (count(model.unet) - azimuth) / 1e6 == pytest.approx(1_524.6, abs=0.1)
-    assert count(model.image_encoder) / 1e6 == pytest.approx(632.1, abs=0.1)
-    assert model.unet.config.norm_num_groups == 32
-    tokens = model.identity_projection(
-        torch.zeros(2, 512, device="meta"), torch.zeros(2, 1, 1024, device="meta")
-    )
-    assert tokens.shape == (2, 1, 1024)
+def test_the_paper_preset_has_no_networks_of_its_own():
+    part = DiffusionPart(subjects(2), subjects(2), tiny_vae(), replace(PAPER_LOWRES, size_px=32))
+    with pytest.raises(UsageError, match="headsplat models import and give --start-from"):
+        part.build_model()
 
 
 def test_the_paper_preset_is_trained_as_the_paper_and_its_release_say():
@@ -90,18 +81,15 @@ def test_choices_without_meaning_are_refused(stage, choices, reason):
 
 
 def test_a_model_of_any_size_can_be_started_from_as_it_is(tmp_path):
-    small = {"size_px": 32, "heads": (1, 2), "batch_views": 16}
-    first = DiffusionPart(
-        subjects(2), subjects(2), tiny_vae(), DiffusionConfig(channels=(32, 64), **small)
-    )
+    small = {"size_px": 32, "batch_views": 16}
+    config = DiffusionConfig(channels=(32, 64), heads=(1, 2), **small)
+    first = DiffusionPart(subjects(2), subjects(2), tiny_vae(), config)
     torch.manual_seed(0)
     model = first.build_model()
     first.settings = {"guidance_course": "linear", "orbit_start": "portrait"}
     first.export(model, tmp_path / "lowres")
     first.vae.save_pretrained(tmp_path / "vae")
-    config = DiffusionConfig(
-        channels=(64, 96), sizes_of_start=True, checkpointing=True, train_encoder=False, **small
-    )
+    config = DiffusionConfig(channels=None, checkpointing=True, train_encoder=False, **small)
     heads = subjects(2)
     heads.azimuth_deg[:] = 100.0
     second = DiffusionPart(heads, subjects(2), tiny_vae(), config, tmp_path)
