@@ -4,11 +4,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from published_video_diffusion import write_video_diffusion
 from test_diffusion import subjects
 from tiny_diffusion import tiny_vae
 
 from pipeline.diffusion.edm import PAPER_MIX, PURE_NOISE
+from pipeline.diffusion.loading import load_pipeline, load_vae
 from pipeline.errors import UsageError
+from pipeline.published.video_diffusion import video_diffusion_parts
 from pipeline.training.diffusion import DiffusionPart
 from pipeline.training.diffusion_presets import (
     MODELS,
@@ -17,6 +20,7 @@ from pipeline.training.diffusion_presets import (
     PAPER_OPTIONS,
     STAGES,
     DiffusionConfig,
+    PixelTerms,
     StageChoices,
     stage_config,
 )
@@ -101,3 +105,24 @@ def test_a_model_of_any_size_can_be_started_from_as_it_is(tmp_path):
     assert orbit[0].tolist() == [90, 135, 180, 225, 270, 315, 0, 45]
     second.loss(started.train(), second.batch(0, 7))["loss"].backward()
     assert second.pipeline(started).config.orbit_start == "portrait"
+
+
+def test_an_imported_video_model_is_trained_on_and_exported(tmp_path):
+    for one in video_diffusion_parts(write_video_diffusion(tmp_path / "svd"), "lowres"):
+        one.write(tmp_path / one.component)
+    config = replace(PAPER_LOWRES, size_px=32, batch_views=8, pixels=PixelTerms(views=2, sigma=99))
+    part = DiffusionPart(subjects(2), subjects(2), load_vae(tmp_path), config, tmp_path)
+    model = part.build_model().train()
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], 1e-2)
+    torch.manual_seed(0)
+    terms = part.loss(model, part.batch(0, 0))
+    assert {"loss", "latents", "structure"} == set(terms)
+    terms["loss"].backward()
+    assert all(one.grad is None for one in model.image_encoder.parameters())
+    optimizer.step()
+    part.export(model.eval(), tmp_path / "out" / "lowres")
+    part.vae.save_pretrained(tmp_path / "out" / "vae")
+    started, learnt = (load_pipeline(one, "lowres", "cpu") for one in (tmp_path, tmp_path / "out"))
+    last = [one.identity_projection.layers[-1].weight.abs().max() for one in (started, learnt)]
+    assert float(last[0].detach()) == 0 < float(last[1].detach())
+    assert learnt.scheduler.config.sigma_max == 700
