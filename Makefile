@@ -17,7 +17,7 @@ demo: $(VENV)/.installed
 	$(BIN)/python -m jobs.demo demo
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup
+	$(BIN)/python -m pytest
 
 check: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -10,15 +10,6 @@ os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "testing")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Share the tests out by file, those that need the cluster first and in one process."""
-    needing = {item.path for item in items if "ray_cluster" in getattr(item, "fixturenames", ())}
-    for item in items:
-        group = "ray" if item.path in needing else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: item.path not in needing)
-
-
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
     """A real Ray on this machine: 4 logical CPUs, 1 logical GPU, shared by the whole session."""
