@@ -215,7 +215,13 @@ class TrainRun:
         if self.part != "identity" and source.classes != "identity":
             raise UsageError(f"--classes is for identity; {self.part} has no classes")
         if self.part in _DIFFUSION:
-            stage_config(source.preset, self.part, source.choices)
+            config = stage_config(source.preset, self.part, source.choices)
+            if config.channels is None and source.start_from is None:
+                raise UsageError(
+                    f"the preset {source.preset} trains the networks of another model on; import "
+                    "Stable Video Diffusion or the release with headsplat models import and give "
+                    "--start-from"
+                )
 
     @property
     def recipe(self) -> Recipe:

@@ -205,7 +205,7 @@ def paper_memory() -> list[StageMemory]:
                 paper_unet(size_px),
                 paper_vae(),
                 paper_image_encoder(),
-                paper_identity_projection("video"),
+                paper_identity_projection(),
             )
         found.append(stage_memory(stage, *networks, size_px, 16, True))
     return found

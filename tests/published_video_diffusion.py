@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionModel
-from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+from tiny_diffusion import tiny_image_encoder
 
 
 def write_video_diffusion(folder: Path) -> Path:
@@ -25,17 +25,7 @@ def write_video_diffusion(folder: Path) -> Path:
         vae = AutoencoderKLTemporalDecoder(
             down_block_types=("DownEncoderBlock2D",) * 2, block_out_channels=(32, 32)
         )
-        encoder = CLIPVisionModelWithProjection(
-            CLIPVisionConfig(
-                hidden_size=32,
-                intermediate_size=32,
-                projection_dim=32,
-                num_hidden_layers=1,
-                num_attention_heads=2,
-                image_size=32,
-                patch_size=16,
-            )
-        )
+        encoder = tiny_image_encoder()
     for name, network in (("unet", unet), ("vae", vae), ("image_encoder", encoder)):
         network.save_pretrained(folder / name)
     return folder

@@ -55,9 +55,8 @@ def tiny_unet(
     return unet.eval()
 
 
-def tiny_pipeline(kind: type[OrbitPipeline] = LowResPipeline) -> OrbitPipeline:
-    torch.manual_seed(3)
-    encoder = CLIPVisionModelWithProjection(
+def tiny_image_encoder() -> CLIPVisionModelWithProjection:
+    return CLIPVisionModelWithProjection(
         CLIPVisionConfig(
             hidden_size=32,
             intermediate_size=32,
@@ -68,6 +67,11 @@ def tiny_pipeline(kind: type[OrbitPipeline] = LowResPipeline) -> OrbitPipeline:
             patch_size=16,
         )
     ).eval()
+
+
+def tiny_pipeline(kind: type[OrbitPipeline] = LowResPipeline) -> OrbitPipeline:
+    torch.manual_seed(3)
+    encoder = tiny_image_encoder()
     projection = IdentityProjection(16, 32).eval()
     sigma_max = 10.0 if kind is HighResPipeline else 40.0
     return kind(tiny_vae(), encoder, projection, tiny_unet(), edm_scheduler(sigma_max))

@@ -4,8 +4,6 @@ Each function builds fresh weights on torch's current device. On ``meta`` that c
 is how an importer learns what a file must hold and a planner what a stage weighs.
 """
 
-from typing import Literal
-
 from diffusers import AutoencoderKLTemporalDecoder
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
@@ -18,17 +16,13 @@ _LATENT_PX = 8
 _TOKEN_DIM = 1024
 
 
-def paper_unet(size_px: int, *, told_azimuths: bool = True) -> OrbitUNet:
-    """The U-Net of a stage, 1.5 G parameters, those of img2vid-xt.
+def paper_unet(size_px: int) -> OrbitUNet:
+    """The U-Net of a stage: the 1.5 G parameters of img2vid-xt, and 2 M that tell azimuths.
 
     Args:
         size_px: side of the views.
-        told_azimuths: for training from the video model, which this changes in nothing. False: the
-            release's, whose frames only have an order.
     """
     unet: OrbitUNet = OrbitUNet(
-        azimuth_embedding=told_azimuths,
-        azimuth_index=told_azimuths,
         orbit_views=ORBIT_VIEWS,
         sample_size=size_px // _LATENT_PX,
         cross_attention_dim=_TOKEN_DIM,
@@ -62,15 +56,9 @@ def paper_image_encoder() -> CLIPVisionModelWithProjection:
     )
 
 
-def paper_identity_projection(origin: Literal["release", "video"]) -> IdentityProjection:
-    """The MLP of the identity token, 2.6 M parameters.
-
-    Args:
-        origin: of the other weights: the paper's release, whose MLP ends in a ReLU, or the video
-            model, where training starts from no identity.
-    """
-    ends: Literal["activation", "residual"] = "activation" if origin == "release" else "residual"
+def paper_identity_projection() -> IdentityProjection:
+    """The MLP of the identity token, 2.6 M parameters, added to a video model without one."""
     projection: IdentityProjection = IdentityProjection(
-        512, _TOKEN_DIM, hidden_layers=2, activation="relu", ends=ends
+        512, _TOKEN_DIM, hidden_layers=2, activation="relu", ends="residual"
     )
     return projection

@@ -319,16 +319,8 @@ def _portrait_of(subjects: Subjects, who: Any) -> Any:
 
 
 def _fresh_networks(config: DiffusionConfig, latent_channels: int) -> DiffusionNetworks:
-    """The embedded preset's networks with random weights.
-
-    Raises:
-        UsageError: the preset has none of its own.
-    """
-    if config.channels is None:
-        raise UsageError(
-            "the paper preset trains the networks of another model on; import Stable Video "
-            "Diffusion or the release with headsplat models import and give --start-from"
-        )
+    """The embedded preset's networks with random weights."""
+    assert config.channels is not None, "a preset without networks needs a model to start from"
     unet = OrbitUNet(
         sample_size=config.size_px // 8,
         in_channels=2 * latent_channels,

@@ -27,6 +27,7 @@ def run(part: str, model: Path, **source: object) -> TrainRun:
         ("detector", {"classes": "expression"}, "--classes is for identity; detector has no class"),
         ("lowres", {"choices": StageChoices(ablate=("x",))}, "ablation 'x' is none of identity"),
         ("matting", {"start_from": Path("m")}, "identity, lowres, highres can"),
+        ("highres", {"preset": "paper"}, "headsplat models import and give --start-from"),
     ],
 )
 def test_options_of_other_parts_are_refused(part, source, reason, tmp_path):
@@ -37,7 +38,7 @@ def test_options_of_other_parts_are_refused(part, source, reason, tmp_path):
 def test_a_new_folder_says_what_its_first_part_will_be(tmp_path):
     run("matting", tmp_path / "a").write_index()
     assert ModelConfig.load(tmp_path / "a") == ModelConfig()
-    run("lowres", tmp_path / "b", preset="paper").write_index()
+    run("lowres", tmp_path / "b", preset="paper", start_from=tmp_path).write_index()
     paper = ModelConfig.load(tmp_path / "b")
     assert (paper.preset, paper.lowres.size_px, paper.highres.size_px) == ("paper", 256, 512)
     with pytest.raises(UsageError, match="tells of views of 256 px and lowres would have 64 px"):
@@ -59,7 +60,7 @@ def test_the_single_stage_of_an_ablation_has_the_size_of_the_second(tmp_path):
 
 
 def test_each_preset_has_its_pace(tmp_path):
-    assert run("lowres", tmp_path, preset="paper").pace.learning_rate == 1e-5
+    assert run("lowres", tmp_path, preset="paper", start_from=tmp_path).pace.learning_rate == 1e-5
     assert PAPER_OPTIONS.last_share == 0.1
     embedded = run("lowres", tmp_path).pace
     assert (embedded.steps, embedded.learning_rate, embedded.last_share) == (60_000, 8e-4, 0.01)

@@ -26,12 +26,6 @@ from pipeline.training.diffusion_presets import (
 )
 
 
-def test_the_paper_preset_has_no_networks_of_its_own():
-    part = DiffusionPart(subjects(2), subjects(2), tiny_vae(), replace(PAPER_LOWRES, size_px=32))
-    with pytest.raises(UsageError, match="headsplat models import and give --start-from"):
-        part.build_model()
-
-
 def test_the_paper_preset_is_trained_as_the_paper_and_its_release_say():
     for config in (PAPER_LOWRES, PAPER_HIGHRES):
         assert (config.sigma_mean, config.sigma_std, config.sigma_max) == (1.0, 1.6, 700.0)
