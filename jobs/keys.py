@@ -2,6 +2,8 @@
 
 import json as json_module
 import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -77,9 +79,10 @@ def create(options: CreateOptions) -> int:
     Raises:
         UsageError: a limit or the name is out of range.
     """
-    key, bearer = _store(options.database).create(
-        options.name, max_jobs=options.max_jobs, per_minute=options.per_minute
-    )
+    with _store(options.database) as keys:
+        key, bearer = keys.create(
+            options.name, max_jobs=options.max_jobs, per_minute=options.per_minute
+        )
     if options.json:
         print(json_module.dumps({**asdict(key), "key": bearer}))
         return 0
@@ -90,11 +93,12 @@ def create(options: CreateOptions) -> int:
 
 def list_keys(options: ListOptions) -> int:
     """Print the keys, those in use and those revoked."""
-    keys = _store(options.database).list()
+    with _store(options.database) as keys:
+        found = keys.list()
     if options.json:
-        print(json_module.dumps({"keys": [asdict(key) for key in keys]}))
+        print(json_module.dumps({"keys": [asdict(key) for key in found]}))
     else:
-        print("\n".join(map(_told, keys)) or "no keys; headsplat keys create NAME makes one")
+        print("\n".join(map(_told, found)) or "no keys; headsplat keys create NAME makes one")
     return 0
 
 
@@ -104,12 +108,14 @@ def revoke(options: RevokeOptions) -> int:
     Raises:
         NotFound: there is no such key.
     """
-    key = _store(options.database).revoke(options.key_id)
+    with _store(options.database) as keys:
+        key = keys.revoke(options.key_id)
     print(json_module.dumps(asdict(key)) if options.json else _told(key))
     return 0
 
 
-def _store(address: str | None) -> "KeyStore":
+@contextmanager
+def _store(address: str | None) -> Iterator["KeyStore"]:
     try:
         from deployments.database import Database
         from deployments.keys import KeyStore
@@ -117,7 +123,8 @@ def _store(address: str | None) -> "KeyStore":
         raise BackendUnavailable(
             f"keys need {error.name}, which is not installed; run pip install 'headsplat[serve]'"
         ) from error
-    return KeyStore(Database(address))
+    with closing(Database(address)) as database:
+        yield KeyStore(database)
 
 
 def _told(key: "ApiKey") -> str:

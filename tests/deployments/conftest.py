@@ -1,10 +1,13 @@
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 from postgresql_server import postgresql
 from sqlalchemy import create_engine
+from store_helpers import Clock, wipe
 
 from deployments.database import Database
 
@@ -39,13 +42,44 @@ def new_url(
     return create
 
 
-@pytest.fixture
-def url(new_url: Callable[[], str]) -> str:
-    return new_url()
+@pytest.fixture(scope="session")
+def shared_urls() -> dict[str, str]:
+    return {}
 
 
 @pytest.fixture
-def database(url: str) -> Iterator[Database]:
-    database = Database(url)
-    yield database
-    database.close()
+def url(
+    new_url: Callable[[], str], shared_urls: dict[str, str], request: pytest.FixtureRequest
+) -> str:
+    """The address of a database that the tests share, with its tables emptied."""
+    kind = request.node.callspec.params["new_url"]
+    if kind not in shared_urls:
+        shared_urls[kind] = new_url()
+    with closing(Database(shared_urls[kind])) as database:
+        wipe(database)
+    return shared_urls[kind]
+
+
+@pytest.fixture
+def opened() -> Iterator[Callable[..., Database]]:
+    """`Database`, closed after the test."""
+    databases: list[Database] = []
+
+    def open_database(*arguments: Any) -> Database:
+        databases.append(Database(*arguments))
+        return databases[-1]
+
+    yield open_database
+    for database in databases:
+        database.close()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def database(opened: Callable[..., Database], url: str, clock: Clock) -> Database:
+    """An empty database whose time is that of ``clock``."""
+    return opened(url, clock)

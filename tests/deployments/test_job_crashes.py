@@ -2,6 +2,7 @@ import os
 import random
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,8 +23,10 @@ from pipeline.storage import locate
 JOBS, WORKERS, KILLS = 200, 4, 20
 
 
-def test_workers_that_are_killed_and_paused_end_every_job_once(url: str, tmp_path: Path) -> None:
-    database = Database(url)
+def test_workers_that_are_killed_and_paused_end_every_job_once(
+    url: str, opened: Callable[..., Database], tmp_path: Path
+) -> None:
+    database = opened(url)  # with the time of the workers
     store = JobStore(database, LIMITS)
     accepted = [
         store.submit(
@@ -40,7 +43,6 @@ def test_workers_that_are_killed_and_paused_end_every_job_once(url: str, tmp_pat
     assert illegal_rows(database) == []
     assert hit > KILLS // 2
     assert any(row.attempts > 1 for row in rows)
-    database.close()
 
 
 def _kill_and_pause(url: str, folder: Path) -> int:
@@ -103,9 +105,9 @@ def test_the_history_checker_sees_what_is_wrong(
     assert broken_promises(["a"], notes, final) == [broken]
 
 
-def test_a_crash_before_any_statement_leaves_a_legal_state(url: str, tmp_path: Path) -> None:
-    clock = Clock(START_S)
-    database = Database(url, clock)
+def test_a_crash_before_any_statement_leaves_a_legal_state(
+    url: str, database: Database, clock: Clock, tmp_path: Path
+) -> None:
     exit_code, kill_at = -signal.SIGKILL, 0
     while exit_code == -signal.SIGKILL:
         kill_at += 1
@@ -120,7 +122,6 @@ def test_a_crash_before_any_statement_leaves_a_legal_state(url: str, tmp_path: P
         _another_process_can_go_on(database, clock, folder)
     assert exit_code == 0
     assert kill_at > 50
-    database.close()
 
 
 def _files_are_accounted_for(database: Database, folder: Path) -> None:

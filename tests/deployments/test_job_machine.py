@@ -1,6 +1,5 @@
 """The store against a model of it: random histories, compared after every step."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -266,18 +265,14 @@ class JobMachine(RuleBasedStateMachine):
             job.move("queued", self.clock.now_s)
 
 
-def test_the_store_does_what_its_model_does(new_url: Callable[[], str]) -> None:
-    class Machine(JobMachine):
-        clock = Clock()
-        database = Database(new_url(), clock)
-
+def test_the_store_does_what_its_model_does(database: Database, clock: Clock) -> None:
+    machine = type("Machine", (JobMachine,), {"database": database, "clock": clock})
     run_state_machine_as_test(
-        Machine,
+        machine,
         settings=settings(
-            max_examples=25,
-            stateful_step_count=40,
+            max_examples=20,
+            stateful_step_count=30,
             deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
     )
-    Machine.database.close()
