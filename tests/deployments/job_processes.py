@@ -108,16 +108,18 @@ def live(url: str, folder: str, kill_at: int) -> None:
 
 
 def _kill_before_statement(database: Database, kill_at: int) -> None:
+    """Die before the commit or change ``kill_at``; statements that only read change no state."""
     reached = 0
 
-    def count(*_: object, **__: object) -> None:
+    def count(statement: str) -> None:
         nonlocal reached
-        reached += 1
+        reached += statement.startswith(("INSERT", "UPDATE", "DELETE", "COMMIT"))
         if reached == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    event.listen(database.engine, "before_cursor_execute", count)
-    event.listen(database.engine, "commit", count)
+    engine = database.engine
+    event.listen(engine, "before_cursor_execute", lambda *arguments: count(arguments[2]))
+    event.listen(engine, "commit", lambda _: count("COMMIT"))
 
 
 def noted(folder: Path) -> list[tuple[int, str, str, str]]:
