@@ -102,7 +102,7 @@ class JobLeases:
                 self._limits,
                 avatar_id=outcome.avatar_id,
                 error_code=outcome.error_code,
-                error_message=outcome.error_message,
+                error_message=_storable(outcome.error_message),
             )
 
     def release(self, lease: Lease) -> None:
@@ -160,6 +160,11 @@ def _held(transaction: Transaction, lease: Lease) -> Row[Any] | None:
     """The job, if ``lease`` is still the right to it."""
     statement = select(jobs).where(jobs.c.id == lease.job.id, jobs.c.lease_token == lease.token)
     return transaction.connection.execute(statement.with_for_update()).one_or_none()
+
+
+def _storable(message: str | None) -> str | None:
+    """Without what PostgreSQL refuses: libraries quote bytes of damaged images in their errors."""
+    return message and message.encode(errors="replace").decode().replace("\0", "")
 
 
 def _report(transaction: Transaction, job: Row[Any], progress: Progress, expires_s: float) -> None:

@@ -19,13 +19,11 @@ from deployments.database import Database, Transaction
 from deployments.job import Job, JobEvent, JobLimits, JobPage, JobState, Submission
 from deployments.job_transitions import change, move
 from deployments.schema import erasures, job_events, jobs
-from pipeline.errors import (
-    NotFound,
-    ProcessingError,
-    UsageError,
-)
+from pipeline.errors import NotFound, ProcessingError, UsageError
 
-_RESERVED_S = 900.0
+_RESERVED_S = 960.0
+_MARGIN_S = 60.0
+"""No submission uses a reservation that a sweep may be giving out at that moment."""
 _SWEEP_ROWS = 1000
 _MOST = 2**31 - 1
 _JOB_ID = re.compile(r"av_[a-z2-7]{26}")
@@ -203,7 +201,8 @@ class JobStore:
 
     def _insert(self, transaction: Transaction, job_id: str, submission: Submission) -> Job:
         connection, now_s = transaction.connection, transaction.now_s
-        reserved = connection.execute(delete(erasures).where(erasures.c.job_id == job_id))
+        valid = (erasures.c.job_id == job_id, erasures.c.due_s > now_s + _MARGIN_S)
+        reserved = connection.execute(delete(erasures).where(*valid))
         if reserved.rowcount != 1:
             raise ProcessingError(f"{job_id} is not reserved, or not any more; submit anew")
         job = connection.execute(

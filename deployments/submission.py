@@ -11,7 +11,7 @@ from typing import Any
 from deployments.job import Job, Submission
 from deployments.job_files import JobFiles
 from deployments.job_store import JobStore
-from pipeline.errors import RequestRefused
+from pipeline.errors import ProcessingError, RequestRefused
 
 
 def submit_photos(
@@ -39,7 +39,7 @@ def submit_photos(
         The new job, or the one that the same request made before.
 
     Raises:
-        IdempotencyConflict, QueueFull, TooManyJobs: as `JobStore.submit`.
+        IdempotencyConflict, QueueFull, TooManyJobs, ProcessingError: as `JobStore.submit`.
     """
     submission = Submission(
         owner=owner,
@@ -55,7 +55,10 @@ def submit_photos(
     files.save_photos(job_id, photos)
     try:
         job = store.submit(job_id, submission)
-    except RequestRefused:  # of any other error it is not known whether the job was accepted
+    except (
+        RequestRefused,
+        ProcessingError,
+    ):  # of any other error it is not known whether the job was accepted
         _forget(store, files, job_id)
         raise
     if job.id != job_id:
@@ -64,7 +67,10 @@ def submit_photos(
 
 
 def erase_due(store: JobStore, files: JobFiles) -> int:
-    """Erase what was kept long enough, and what crashes left behind; return how many jobs'."""
+    """Erase what was kept long enough, and what crashes left behind; return how many jobs'.
+
+    To be called every minute or so, by as many processes as like.
+    """
     due = store.sweep()
     for job_id in due:
         _forget(store, files, job_id)

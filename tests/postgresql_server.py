@@ -32,7 +32,7 @@ def postgresql() -> Iterator[str]:
         if done.returncode:
             raise RuntimeError((folder / "log").read_text() + _server_log(data))
 
-    call("initdb", "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--no-sync")
+    call("initdb", "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
     # the tests kill clients, never the machine, so nothing has to reach the disk
     settings = f"-k {data} -h '' -c fsync=off -c max_connections=200"
     call("pg_ctl", "start", "-w", "-l", str(data / "server.log"), "-o", settings)

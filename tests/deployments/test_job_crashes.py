@@ -139,7 +139,7 @@ def _files_are_accounted_for(database: Database, folder: Path) -> None:
 
 def _another_process_can_go_on(database: Database, clock: Clock, folder: Path) -> None:
     store, workers = JobStore(database, LIMITS), JobLeases(database, LIMITS)
-    clock.now_s += 901.0  # after every lease and reservation
+    clock.now_s += 961.0  # after every lease and reservation
     while (lease := workers.claim("next", 10.0)) is not None:
         workers.finish(lease, Outcome(state=JobState.SUCCEEDED))
     if folder.exists():

@@ -124,3 +124,10 @@ def test_an_owner_with_few_jobs_does_not_wait_behind_one_with_many(service: Serv
     few = [service.submit("bob") for _ in range(2)]
     order = [service.claim().job.id for _ in range(5)]
     assert order == [many[0], few[0], many[1], few[1], many[2]]
+
+
+def test_an_error_may_quote_any_bytes(service: Service) -> None:
+    job_id = service.submit()
+    message = "broken at \0\udcff, and so on"
+    service.workers.finish(service.claim(), Outcome(state=JobState.REJECTED, error_message=message))
+    assert service.job(job_id).error_message == "broken at ?, and so on"

@@ -26,7 +26,7 @@ from pipeline.errors import IdempotencyConflict, LeaseLost, NotFound, QueueFull,
 LIMITS = JobLimits(queue=4, attempts=2, time_limit_s=100.0, retention_s=60.0)
 LEASE_S = 10.0
 MAX_JOBS = 3
-RESERVED_S = 900.0
+RESERVED_S = 960.0
 OWNERS = st.sampled_from(["ann", "bob"])
 
 
@@ -170,7 +170,7 @@ class JobMachine(RuleBasedStateMachine):
             job.attempts -= 1
             self.expect_taken_back(job)
 
-    @rule(seconds=st.sampled_from([1.0, 4.0, 11.0, 35.0, 61.0, 901.0]))
+    @rule(seconds=st.sampled_from([1.0, 4.0, 11.0, 35.0, 61.0, 961.0]))
     def wait(self, seconds: float) -> None:
         self.clock.now_s += seconds
 

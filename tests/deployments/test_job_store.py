@@ -199,8 +199,11 @@ def test_a_reservation_holds_for_a_while_and_once(database: Database, clock: Clo
     store = JobStore(database)
     job_id = store.reserve()
     assert is_job_id(job_id)
-    assert store.sweep() == ()
     clock.now_s += 900.0
+    assert store.sweep() == ()
+    with pytest.raises(ProcessingError, match="not reserved"):
+        store.submit(job_id, ASKED)
+    clock.now_s += 60.0
     assert store.sweep() == (job_id,)
     store.erased([job_id])
     with pytest.raises(ProcessingError, match="not reserved"):

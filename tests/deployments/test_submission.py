@@ -14,7 +14,13 @@ from deployments.job_files import JobFiles
 from deployments.job_leases import JobLeases
 from deployments.job_store import JobStore, new_job_id
 from deployments.submission import erase_due, submit_photos
-from pipeline.errors import IdempotencyConflict, NotFound, QueueFull, UnreadableSource
+from pipeline.errors import (
+    IdempotencyConflict,
+    NotFound,
+    ProcessingError,
+    QueueFull,
+    UnreadableSource,
+)
 from pipeline.storage import Location, locate
 
 
@@ -116,3 +122,21 @@ def test_only_ids_of_ours_name_folders(root: Location, job_id: str) -> None:
 def test_only_the_owner_reads_the_folder(tmp_path: Path) -> None:
     JobFiles(locate(str(tmp_path / "online")))
     assert stat.S_IMODE((tmp_path / "online").stat().st_mode) == 0o700
+
+
+def test_photos_that_took_too_long_are_erased(
+    sqlite: Database, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = locate(str(tmp_path / "online"))
+    store, files = JobStore(sqlite), JobFiles(root)
+    save_photos = files.save_photos
+
+    def slowly(job_id: str, photos: list[bytes]) -> None:
+        clock.now_s += 3600.0
+        assert erase_due(store, files) == 1
+        save_photos(job_id, photos)
+
+    monkeypatch.setattr(files, "save_photos", slowly)
+    with pytest.raises(ProcessingError, match="not reserved, or not any more; submit anew"):
+        submit_photos(store, files, [b"photo"], owner="ann", options={})
+    assert _stored(root) == set()
