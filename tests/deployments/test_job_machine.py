@@ -270,7 +270,7 @@ def test_the_store_does_what_its_model_does(database: Database, clock: Clock) ->
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=20,
+            max_examples=12,
             stateful_step_count=30,
             deadline=None,
             suppress_health_check=list(HealthCheck),
