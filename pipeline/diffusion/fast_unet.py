@@ -14,12 +14,8 @@ from typing import Any
 
 import torch
 from diffusers import UNetSpatioTemporalConditionModel
-from diffusers.models.attention import FeedForward
 from diffusers.models.attention_processor import Attention
-from torch import Tensor, nn
-
-_ROWS = 1024
-"""Rows of a feed-forward layer at a time: on Zen 3, 256 are slower, and all cost page faults."""
+from torch import Tensor
 
 
 class FoldedCrossAttention:
@@ -81,26 +77,3 @@ class FoldedTokens:
         finally:
             for (module, _), processor in zip(self._processors, before, strict=True):
                 module.processor = processor
-
-
-class _RowByRow(FeedForward):  # type: ignore[misc]
-    """diffusers' feed-forward, a few rows at a time."""
-
-    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        rows = torch.split(hidden_states.reshape(-1, hidden_states.shape[-1]), _ROWS)
-        parts = [super(_RowByRow, self).forward(part) for part in rows]
-        return torch.cat(parts).view(*hidden_states.shape[:-1], -1)
-
-
-def suit_cpu(network: nn.Module) -> None:
-    """Lay a network out for a CPU: convolutions channels last, feed-forward layers in pieces.
-
-    Measured on Zen 3, one thread: the embedded autoencoder decodes 1.3 times as fast with its
-    channels last.
-    """
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            weight = module.weight.data
-            module.weight.data = weight.contiguous(memory_format=torch.channels_last)
-        elif type(module) is FeedForward:
-            module.__class__ = _RowByRow

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from diffusers import AutoencoderKL, AutoencoderKLTemporalDecoder
 
-from pipeline.diffusion.fast_unet import suit_cpu
+from pipeline.diffusion.cpu_blocks import suit_cpu
 from pipeline.diffusion.latents import Autoencoder
 from pipeline.diffusion.pipeline import HighResPipeline, LowResPipeline, OrbitPipeline
 from pipeline.errors import ModelNotFound

@@ -2,7 +2,8 @@ import pytest
 import torch
 from tiny_diffusion import tiny_pipeline, tiny_unet
 
-from pipeline.diffusion.fast_unet import FoldedTokens, suit_cpu
+from pipeline.diffusion.cpu_blocks import suit_cpu
+from pipeline.diffusion.fast_unet import FoldedTokens
 
 
 @pytest.mark.parametrize("tokens", [1, 2, 5])
