@@ -32,7 +32,7 @@ _TRANSPOSED = ((0.0, 0, 1), (0, 1, 1), (1, 1, 0), (1, 0, 0))
 
 
 def suit_cpu(network: nn.Module) -> None:
-    """Turn a network for inference on a CPU: its blocks into those below, its weights channels last.
+    """Suit a network to inference on a CPU: the blocks below, and weights with channels last.
 
     Its parameters keep their names and values.
     """
@@ -55,24 +55,28 @@ class FastResnet(ResnetBlock2D):  # type: ignore[misc]
     """The spatial residual block, for the settings that the video U-Net has."""
 
     def forward(self, input_tensor: Tensor, temb: Tensor | None, *_: Any, **__: Any) -> Tensor:
-        hidden = self.conv1(F.silu(self.norm1(input_tensor), inplace=True))
-        if self.time_emb_proj is not None:
+        """Images [N, C, h, w] and time embeddings [N, D] to [N, C', h, w]."""
+        hidden: Tensor = self.conv1(F.silu(self.norm1(input_tensor), inplace=True))
+        if temb is not None and self.time_emb_proj is not None:
             hidden += self.time_emb_proj(F.silu(temb))[:, :, None, None]
         hidden = self.conv2(F.silu(self.norm2(hidden), inplace=True))
-        shortcut = self.conv_shortcut(input_tensor) if self.conv_shortcut else input_tensor
+        shortcut = (
+            self.conv_shortcut(input_tensor) if self.conv_shortcut is not None else input_tensor
+        )
         return hidden.add_(shortcut)
 
 
 class FastSpatioTemporalResnet(SpatioTemporalResBlock):  # type: ignore[misc]
     """A spatial residual block and a temporal one."""
 
-    def forward(
-        self, hidden_states: Tensor, temb: Tensor, image_only_indicator: Tensor
-    ) -> Tensor:
-        spatial = self.spatial_res_block(hidden_states, temb)
+    def forward(self, hidden_states: Tensor, temb: Tensor, image_only_indicator: Tensor) -> Tensor:
+        """Frames [B * F, C, h, w] and time embeddings [B * F, D] to [B * F, C', h, w]."""
+        spatial: Tensor = self.spatial_res_block(hidden_states, temb)
         frames = image_only_indicator.shape[-1]
-        pixels = spatial.unflatten(0, (-1, frames)).flatten(3).transpose(1, 2)  # [B, C, F, h * w]
-        block: TemporalResnetBlock = self.temporal_res_block
+        pixels = (
+            torch.unflatten(spatial, 0, (-1, frames)).flatten(3).transpose(1, 2)
+        )  # [B, C, F, h * w]
+        block = self.temporal_res_block
         hidden = frame_convolution(block.conv1, F.silu(block.norm1(pixels), inplace=True))
         told = block.time_emb_proj(F.silu(temb)).unflatten(0, (-1, frames))
         hidden += told.transpose(1, 2)[..., None]
@@ -91,8 +95,10 @@ class FastUpsample(Upsample2D):  # type: ignore[misc]
     transposed: Tensor
 
     def forward(self, hidden_states: Tensor, output_size: Any = None, *_: Any) -> Tensor:
+        """Images [N, C, h, w] to [N, C, 2 h, 2 w], or to ``output_size`` as diffusers does."""
         if output_size is not None:
-            return super().forward(hidden_states, output_size)
+            enlarged: Tensor = super().forward(hidden_states, output_size)
+            return enlarged
         return F.conv_transpose2d(
             hidden_states, self.transposed, self.conv.bias, stride=2, padding=1
         )
@@ -101,7 +107,7 @@ class FastUpsample(Upsample2D):  # type: ignore[misc]
     def replace(cls, module: Upsample2D) -> None:
         """Make one of a module of diffusers'."""
         sums = torch.tensor(_TRANSPOSED)
-        kernel = torch.einsum("xi,yj,ocij->coxy", sums, sums, module.conv.weight)
+        kernel = torch.einsum("xi,yj,ocij->coxy", sums, sums, module.conv.weight.detach())
         kernel = kernel.contiguous(memory_format=torch.channels_last)
         module.register_buffer("transposed", kernel, persistent=False)
         module.__class__ = cls
@@ -117,6 +123,7 @@ class FastTransformer(TransformerSpatioTemporalModel):  # type: ignore[misc]
         image_only_indicator: Tensor,
         return_dict: bool = True,
     ) -> tuple[Tensor]:
+        """Frames [B * F, C, h, w] to the same; the tokens are [B * F, T, D]."""
         frames, size = image_only_indicator.shape[-1], hidden_states.shape[-2:]
         rows = self.norm(hidden_states).flatten(2).mT  # [B * F, h * w, C]
         rows = self.proj_in(rows)
@@ -168,13 +175,14 @@ def _attend(attention: Attention, rows: Tensor, shape: torch.Size) -> Tensor:
         for project in (attention.to_q, attention.to_k, attention.to_v)
     )
     attended = F.scaled_dot_product_attention(query, key, value)
-    return attention.to_out[0](attended.transpose(1, 2).reshape(rows.shape))
+    result: Tensor = attention.to_out[0](attended.transpose(1, 2).reshape(rows.shape))
+    return result
 
 
 def _add_feed_forward(layer: FeedForward, norm: nn.LayerNorm, rows: Tensor) -> None:
     wide, narrow = layer.net[0].proj, layer.net[2]
     weights, biases = wide.weight.chunk(2), wide.bias.chunk(2)
-    for part in rows.view(-1, rows.shape[-1]).split(_ROWS):
+    for part in torch.split(rows.view(-1, rows.shape[-1]), _ROWS):
         given = norm(part)
         value, gate = (F.linear(given, w, b) for w, b in zip(weights, biases, strict=True))
         part += narrow(value.mul_(F.gelu(gate)))
@@ -190,7 +198,7 @@ def _is_plain(block: ResnetBlock2D) -> bool:
     )
 
 
-def _lay_out(convolution: nn.Module, order: torch.memory_format) -> None:
+def _lay_out(convolution: nn.Conv2d | nn.Conv3d, order: torch.memory_format) -> None:
     convolution.weight.data = convolution.weight.data.contiguous(memory_format=order)
 
 

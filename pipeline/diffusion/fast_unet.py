@@ -1,11 +1,10 @@
-"""The same U-Net with less work: exact rewrites for inference that differ in the last bits only.
+"""Cross-attention with less work: an exact rewrite for inference, but for the last bits.
 
 Cross-attention sees two tokens that never change during a generation and are the same for every
 pixel and view. Folding the query's and the output's weights into them leaves two thin products of
 each pixel with a few numbers a head; the tokens, which diffusers copies once a pixel, are not
-copied at all. The feed-forward layers, whose inner activations are eight times as wide as the
-hidden states, run on rows few enough to stay in a CPU's cache. No class of diffusers is forked:
-its attention takes a processor, and its feed-forward is wrapped.
+copied at all. No class of diffusers is forked: its attention takes a processor. What CPUs get
+besides is in `pipeline.diffusion.cpu_blocks`.
 """
 
 from collections.abc import Iterator
