@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from published_video_diffusion import write_video_diffusion
-from test_diffusion import people
+from test_diffusion import discs, people
 from tiny_diffusion import tiny_vae
 
 from pipeline.diffusion.edm import PAPER_MIX, PURE_NOISE
@@ -24,6 +24,7 @@ from pipeline.training.diffusion_presets import (
     StageChoices,
     stage_config,
 )
+from pipeline.training.subjects import encode_all
 
 
 def test_the_paper_preset_is_trained_as_the_paper_and_its_release_say():
@@ -104,7 +105,12 @@ def test_an_imported_video_model_is_trained_on_and_exported(tmp_path):
     for one in video_diffusion_parts(write_video_diffusion(tmp_path / "svd"), "lowres"):
         one.write(tmp_path / one.component)
     config = replace(PAPER_LOWRES, size_px=32, batch_views=8, pixels=PixelTerms(views=2, sigma=99))
-    part = DiffusionPart(people(2), people(2), load_vae(tmp_path), config, tmp_path)
+    vae, columns = load_vae(tmp_path), discs(2)
+    latents = {
+        f"{kind}_latents": encode_all(vae, columns[images].numpy())
+        for kind, images in (("view", "orbit"), ("portrait", "portraits"))
+    }
+    part = DiffusionPart(people(2, **latents), people(2), vae, config, tmp_path)
     model = part.build_model().train()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], 1e-2)
     torch.manual_seed(0)
