@@ -63,7 +63,7 @@ def test_two_workers_of_which_one_is_killed_make_what_one_process_makes(source, 
 def test_a_damaged_sequence_is_told_and_the_shards_of_others_stay(source, tmp_path):
     views = sorted((tmp_path / "heads" / "views").iterdir())
     views[-2].write_bytes(b"not a table")
-    with pytest.raises(UnreadableSource, match=f"{views[-2].name} is damaged"):
+    with pytest.raises(UnreadableSource, match=f"{views[-2].name} cannot be read"):
         prepare(source, tmp_path / "cache", over_cluster(1, 0, 1))
     (folder,) = (tmp_path / "cache").iterdir()
     assert sorted(files(folder)) == ["00000.safetensors", "examples.json"]
