@@ -54,7 +54,7 @@ def run_ray(pools: Sequence[Pool], rows: list[Row], options: RayOptions) -> Iter
     check_columns([pool.stage for pool in pools])
     if not rows:
         return
-    _configure(options)
+    configure(options)
     claims = ray.remote(num_cpus=0)(_ClaimsActor).remote()
     finished: list[Row] = []
     for row in _stream(pools, rows, claims, alone=False):
@@ -111,7 +111,8 @@ def _add_stage(
         )
 
 
-def _configure(options: RayOptions) -> None:
+def configure(options: RayOptions) -> None:
+    """Set how Ray Data runs what is started from now on."""
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False  # jobs.progress shows ours
     context.execution_options.preserve_order = False

@@ -19,10 +19,13 @@ from pipeline.training.loop import Part, train
 from pipeline.training.options import TrainOptions
 
 if TYPE_CHECKING:
+    from pipeline.training.examples import Examples
     from pipeline.training.head_views import HeadViews
 
 CHECKPOINTS = "training"
 """Subfolder of a model folder for checkpoints and logs; not part of the model."""
+PREPARED = ("autoencoder", "image_encoder", "lowres", "highres")
+"""Parts that learn from examples which are prepared before, see `jobs.train_ingest`."""
 EMBEDDED = "embedded"
 
 
@@ -38,6 +41,8 @@ class Source:
         lpips: files with LPIPS's weights, for these.
         choices: what a diffusion stage does otherwise than its preset.
         classes: what the identity network tells apart, see `IdentityPart`.
+        examples: for the parts in `PREPARED`, folders of the examples to learn from and of those
+            to be judged by.
     """
 
     data: str
@@ -47,6 +52,7 @@ class Source:
     lpips: tuple[Path, ...] = ()
     choices: StageChoices = field(default_factory=StageChoices)
     classes: Literal["identity", "expression"] = "identity"
+    examples: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,10 +79,17 @@ def _views(data: str) -> "tuple[HeadViews, HeadViews]":
     return train_views, test_views
 
 
+def _examples(source: Source) -> "tuple[Examples, Examples]":
+    from pipeline.training.example_shards import open_examples
+
+    train_folder, held_out_folder = source.examples
+    return open_examples(train_folder), open_examples(held_out_folder)
+
+
 def _autoencoder(source: Source) -> Part:
     from pipeline.training.autoencoder import AutoencoderPart
 
-    return AutoencoderPart(source.data)
+    return AutoencoderPart(*_examples(source))
 
 
 def _detector(source: Source) -> Part:
@@ -107,17 +120,16 @@ def _matting(source: Source) -> Part:
 def _image_encoder(source: Source) -> Part:
     from pipeline.training.stages import image_encoder_part
 
-    return image_encoder_part(source.data, source.model)
+    return image_encoder_part(source.model, *_examples(source))
 
 
 def _stage(name: str) -> Callable[[Source], Part]:
     def make(source: Source) -> Part:
         from pipeline.training.stages import StageSource, stage_part
 
-        found = StageSource(
-            data=source.data, model=source.model, start_from=source.start_from, lpips=source.lpips
-        )
-        return stage_part(found, stage_config(source.preset, name, source.choices))
+        found = StageSource(model=source.model, start_from=source.start_from, lpips=source.lpips)
+        config = stage_config(source.preset, name, source.choices)
+        return stage_part(found, config, *_examples(source))
 
     return make
 
@@ -178,6 +190,7 @@ class TrainRun:
         learning_rate: peak; None takes the recipe's.
         seed: of weights and batches.
         threads: torch threads; 0 leaves torch's choice.
+        cache: folder for prepared examples; None takes a subfolder of that of the checkpoints.
     """
 
     part: str
@@ -187,6 +200,7 @@ class TrainRun:
     learning_rate: float | None = None
     seed: int = 0
     threads: int = 0
+    cache: Path | None = None
 
     def __post_init__(self) -> None:
         if self.part not in RECIPES:
@@ -211,6 +225,10 @@ class TrainRun:
             raise UsageError(
                 "--ablate, --noise-weight, --lowres-weight, --decoded-views and --pixel-sigma are "
                 f"for {' and '.join(_DIFFUSION)}; {self.part} has none"
+            )
+        if self.cache is not None and self.part not in PREPARED:
+            raise UsageError(
+                f"--cache is for {', '.join(PREPARED)}; {self.part} prepares no examples"
             )
         if self.part != "identity" and source.classes != "identity":
             raise UsageError(f"--classes is for identity; {self.part} has no classes")
@@ -251,6 +269,8 @@ class TrainRun:
 
     def run(self) -> dict[str, float]:
         """Train in this process, going on where an earlier run stopped; the final evaluation.
+
+        What the part learns from is prepared, see `jobs.train_ingest.prepared`.
 
         Raises:
             HeadsplatError: the dataset or the model folder cannot be used.

@@ -46,6 +46,8 @@ class TrainVerbOptions:
             expression of every identity.
         seed: of weights and batches.
         threads: torch threads; 0 leaves torch's choice.
+        cache: folder for the prepared training examples of the autoencoder and of the diffusion
+            stages, one that all workers see; by default training/examples of the model folder.
         workers: Ray Train workers, each with its own batches; 0 trains in this process. The data
             and the model folder must be where all of them see them.
         address: Ray cluster of the workers, "auto" for the one this machine belongs to; by default
@@ -72,6 +74,7 @@ class TrainVerbOptions:
     classes: Literal["identity", "expression"] = "identity"
     seed: int = 0
     threads: int = 0
+    cache: str | None = None
     workers: int = 0
     address: str | None = None
     gpus: int | None = None
@@ -85,9 +88,11 @@ def train(options: TrainVerbOptions) -> int:
         UsageError: there is no such part, or the options cannot be met.
         ProcessingError: the workers crashed too often.
     """
+    from jobs.train_ingest import prepared
+
     run = _run(options)
     run.write_index()
-    scores = _on_ray(run, options) if options.workers else run.run()
+    scores = _on_ray(run, options) if options.workers else prepared(run).run()
     if options.json:
         print(json_module.dumps(scores))
         return 0
@@ -103,6 +108,11 @@ def _run(options: TrainVerbOptions) -> "TrainRun":
         raise UsageError(f"workers is {options.workers}; it must be 0 or more")
     if not options.workers and (options.address or options.gpus is not None):
         raise UsageError("--address and --gpus are for workers on Ray; give --workers too")
+    if options.cache is not None and "://" in options.cache:
+        raise UsageError(
+            f"--cache is {options.cache}; workers map its files into memory, so it must be a "
+            "folder on a disk that all of them see"
+        )
     source = Source(  # in full: workers start in other folders
         data=options.data if "://" in options.data else str(Path(options.data).absolute()),
         model=options.out.absolute(),
@@ -126,14 +136,18 @@ def _run(options: TrainVerbOptions) -> "TrainRun":
         learning_rate=options.learning_rate,
         seed=options.seed,
         threads=options.threads,
+        cache=None if options.cache is None else Path(options.cache).absolute(),
     )
 
 
 def _on_ray(run: "TrainRun", options: TrainVerbOptions) -> dict[str, float]:
     from jobs.ray_cluster import connected
+    from jobs.train_ingest import over_cluster, prepared
     from jobs.train_workers import run_on_workers
 
     with connected(options.address):
+        execute = over_cluster(options.workers, options.gpus, options.threads)
+        work = prepared(run, execute).run
         return run_on_workers(
-            run.run, run.folder, options.workers, gpus=options.gpus, threads=options.threads
+            work, run.folder, options.workers, gpus=options.gpus, threads=options.threads
         )

@@ -41,10 +41,15 @@ def run_on_workers(
         UsageError: the cluster has not enough CPUs or GPUs, or the work raises it.
         ProcessingError: workers were lost more than `MAX_FAILURES` times.
     """
+    cpus, on_gpus = shares(workers, gpus, threads)
     trainer = TorchTrainer(
         _work,
         train_loop_config={"work": work},
-        scaling_config=_scaling(workers, gpus, threads),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=workers,
+            use_gpu=on_gpus,
+            resources_per_worker={"CPU": cpus},  # Ray gives torch as many threads
+        ),
         run_config=ray.train.RunConfig(
             name="ray",
             storage_path=str(folder.resolve()),
@@ -67,7 +72,12 @@ def _work(config: dict[str, Any]) -> Any:
         return str(error)
 
 
-def _scaling(workers: int, gpus: float | None, threads: int) -> ray.train.ScalingConfig:
+def shares(workers: int, gpus: float | None, threads: int) -> tuple[int, bool]:
+    """The CPUs of each worker, and whether each has a GPU; see `run_on_workers`.
+
+    Raises:
+        UsageError: the cluster has not enough CPUs or GPUs.
+    """
     has: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     on_gpus = has.get("GPU", 0.0) if gpus is None else gpus
     kind, there = ("GPUs", on_gpus) if on_gpus else ("CPUs", has.get("CPU", 0.0))
@@ -76,9 +86,4 @@ def _scaling(workers: int, gpus: float | None, threads: int) -> ray.train.Scalin
             f"--workers {workers} want as many {kind} and the cluster has {there:g}; ask for "
             "fewer, or give --gpus if it grows with work"
         )
-    share = 1 if on_gpus else int(there // workers)
-    return ray.train.ScalingConfig(
-        num_workers=workers,
-        use_gpu=bool(on_gpus),
-        resources_per_worker={"CPU": threads or share},  # Ray gives torch as many threads
-    )
+    return threads or (1 if on_gpus else int(there // workers)), bool(on_gpus)

@@ -10,12 +10,13 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from pipeline.diffusion.latents import decode, encode, from_patches, to_patches
-from pipeline.digital_human.dataset import HeadDataset
 from pipeline.images import to_signed
 from pipeline.training.devices import device_of
-from pipeline.training.subjects import load_orbits
+from pipeline.training.examples import Examples
 
 LATENT_CHANNELS = 16
+SIZES_PX = (128, 64)
+"""Sides of the views at which both stages use it, the largest first."""
 _NORM_GROUPS = 4
 """diffusers' 32 would leave one channel a group here: an instance norm, which erases colours."""
 _SWAPPED_SHARE = 0.4
@@ -26,22 +27,21 @@ class AutoencoderPart:
     """A small `AutoencoderKL` with eightfold reduction, trained on views at several sizes.
 
     Args:
-        data: address of a dataset of digital humans.
+        train: digital humans to learn from, as images of the first size.
+        held_out: digital humans to be judged on, the same.
         sizes_px: sides at which it is used; batches alternate between them.
         batch_px: pixels a batch holds, so that every size costs the same.
-        limit: sequences used.
     """
 
     def __init__(
         self,
-        data: str,
-        sizes_px: tuple[int, ...] = (128, 64),
+        train: Examples,
+        held_out: Examples,
+        sizes_px: tuple[int, ...] = SIZES_PX,
         batch_px: int = 4 * 128 * 128,
-        limit: int | None = None,
     ) -> None:
+        self.people, self.held_out = train, held_out
         self.sizes_px, self.batch_px = sizes_px, batch_px
-        self.views = load_orbits(HeadDataset(data, "train"), sizes_px[0], limit)
-        self.held_out = load_orbits(HeadDataset(data, "test"), sizes_px[0], 8)
 
     def build_model(self) -> AutoencoderKL:
         """2.6 million parameters; attention would cost more than it brings at these sizes."""
@@ -64,8 +64,9 @@ class AutoencoderPart:
         rng = np.random.default_rng((seed, step))
         size_px = self.sizes_px[step % len(self.sizes_px)]
         count = max(1, self.batch_px // size_px**2)
-        flat = self.views.reshape(-1, *self.views.shape[2:])
-        images = to_signed(flat[rng.integers(len(flat), size=count)])
+        views = self.people.shape("orbit")[0]
+        who, which = np.divmod(rng.integers(len(self.people) * views, size=count), views)
+        images = to_signed(self.people.pick("orbit", who, which).numpy())
         return _shrink(_recolor(images, rng), size_px)
 
     def loss(self, model: AutoencoderKL, batch: Tensor) -> Mapping[str, Tensor]:
@@ -88,16 +89,17 @@ class AutoencoderPart:
 
     def evaluate(self, model: AutoencoderKL) -> Mapping[str, float]:
         """PSNR of held-out views at each size, dB."""
+        views = to_signed(self.held_out.pick("orbit", np.arange(len(self.held_out))).numpy())
         return {
-            f"psnr_{size_px}px": _psnr(model, _shrink(to_signed(self.held_out), size_px))
-            for size_px in self.sizes_px
+            f"psnr_{size_px}px": _psnr(model, _shrink(views, size_px)) for size_px in self.sizes_px
         }
 
     def export(self, model: AutoencoderKL, out: Path) -> None:
         """Write a diffusers folder whose scaled latents have a standard deviation of one."""
-        images = _shrink(to_signed(self.views[:: max(1, len(self.views) // 32), ::4]), 128)
+        who = np.arange(0, len(self.people), max(1, len(self.people) // 32))
+        views = self.people.pick("orbit", who)[:, ::4].numpy()
         with torch.no_grad():
-            latents = encode(model, images)
+            latents = encode(model, _shrink(to_signed(views), 128))
         model.register_to_config(scaling_factor=round(1 / float(latents.std()), 4))
         model.to(torch.float16).save_pretrained(out)
 

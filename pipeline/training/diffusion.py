@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -30,12 +29,10 @@ from pipeline.reconstruction.lpips import Lpips
 from pipeline.training.curves import tiled
 from pipeline.training.devices import device_of, to_device
 from pipeline.training.diffusion_presets import DiffusionConfig
+from pipeline.training.examples import Examples, Floats, Indices, portraits_of
 from pipeline.training.image_encoder import TOKEN_DIM, new_image_encoder
-from pipeline.training.lowres_views import FirstStage, imitate_lowres
 from pipeline.training.pixel_losses import PixelLosses, TrueViews, true_views
-from pipeline.training.subjects import Floats, Subjects, encode_all, portraits_of
 
-Views = npt.NDArray[np.int64]
 _DROP = 0.1
 _NORM_GROUPS = 8
 _SHOWN = 4
@@ -101,45 +98,38 @@ class DiffusionPart:
     """One stage: which latents it sees, what it minimises, how it is judged.
 
     Args:
-        train: digital humans to learn from.
-        held_out: digital humans to be judged on.
+        train: digital humans to learn from, with latents; for the second stage also those of
+            low-resolution views, and with images where decoded views are compared.
+        held_out: digital humans to be judged on, as images; for the second stage with the
+            low-resolution views.
         vae: trained autoencoder.
         config: sizes and noise.
         start_from: model folder whose weights of this stage are the first ones; None starts anew.
         image_encoder: folder of a trained image encoder, which outranks that of ``start_from``.
-        first_stage: whose views the second stage sharpens; without one, only imitated views.
         lpips: the perceptual distance of decoded views; None takes structural dissimilarity.
         identity: the embedder of their identity term; None leaves the term out.
     """
 
     def __init__(
         self,
-        train: Subjects,
-        held_out: Subjects,
+        train: Examples,
+        held_out: Examples,
         vae: Autoencoder,
         config: DiffusionConfig,
         start_from: Path | None = None,
         image_encoder: Path | None = None,
-        first_stage: FirstStage | None = None,
         *,
         lpips: Lpips | None = None,
         identity: nn.Module | None = None,
     ) -> None:
-        self.config, self.subjects, self.held_out = config, train, held_out
+        self.config, self.people, self.held_out = config, train, held_out
         self.vae: Autoencoder = vae.requires_grad_(False)
         self.pixels = PixelLosses(self.vae, config.pixels, lpips, identity)
         self.start_from, self.image_encoder = start_from, image_encoder
         # strings of `OrbitPipeline`'s choosing, which a model to start from may change
         self.settings: dict[str, Any] = {"guidance_course": "triangular", "orbit_start": "front"}
         self.azimuths_deg = torch.from_numpy(train.orbit_azimuths_deg)
-        self.view_latents = encode_all(vae, train.orbit)
-        self.portrait_latents = encode_all(vae, train.portraits)
-        self.lowres_latents: Tensor | None = None
-        self.held_out_lowres: Tensor | None = None
-        if config.mix.lowres_weight:
-            kinds = self._lowres_views(train, first_stage)
-            self.lowres_latents = torch.stack([encode_all(vae, kind) for kind in kinds], 1)
-            self.held_out_lowres = to_signed(self._lowres_views(held_out, first_stage)[-1])
+        self.second = bool(config.mix.lowres_weight)
 
     def build_model(self) -> DiffusionNetworks:
         """The U-Net, the identity projection and the image encoder.
@@ -161,10 +151,8 @@ class DiffusionPart:
     def _first_networks(self) -> DiffusionNetworks:
         """Fresh ones, or those of the model to start from."""
         if self.start_from is None:
-            return _fresh_networks(self.config, self.view_latents.shape[2])
-        stage: Literal["lowres", "highres"] = (
-            "highres" if self.config.mix.lowres_weight else "lowres"
-        )
+            return _fresh_networks(self.config, self.people.shape("view_latents")[1])
+        stage: Literal["lowres", "highres"] = "highres" if self.second else "lowres"
         trained = load_pipeline(self.start_from, stage, "cpu", self.vae, trains=True)
         self.settings = {name: trained.config[name] for name in self.settings}
         if self.config.channels is None:
@@ -175,7 +163,7 @@ class DiffusionPart:
             )
             model.identity_projection.register_to_config(enabled=self.config.identity_token)
             return model
-        model = _fresh_networks(self.config, self.view_latents.shape[2])
+        model = _fresh_networks(self.config, self.people.shape("view_latents")[1])
         _copy_weights(trained, model, self.start_from / stage)
         return model
 
@@ -185,26 +173,27 @@ class DiffusionPart:
         orbit_views = len(self.azimuths_deg)
         views = orbit_views if step % 8 == 7 else min(self.config.views, orbit_views)
         count = max(1, self.config.batch_views // views)
-        who = rng.choice(len(self.subjects), count, replace=count > len(self.subjects))
+        who = rng.choice(len(self.people), count, replace=count > len(self.people))
         which = np.stack([_choose_views(rng, orbit_views, views) for _ in who])
-        portrait = rng.integers(self.subjects.portraits.shape[1], size=count)
+        portrait = rng.integers(self.people.shape("portraits")[0], size=count)
         if self.settings["orbit_start"] == "portrait":
-            which = self._from_portrait(which, self.subjects.azimuth_deg[who, portrait])
-        subject, view = torch.from_numpy(who)[:, None], torch.from_numpy(which)
+            angles = self.people.pick("azimuth_deg", who, portrait)
+            which = self._from_portrait(which, angles.numpy())
         lowres = None
-        if self.lowres_latents is not None:
-            kind = torch.from_numpy(rng.integers(self.lowres_latents.shape[1], size=(count, 1)))
-            lowres = self.lowres_latents[subject, kind, view]
+        if self.second:
+            kinds = self.people.shape("lowres_latents")[0] // orbit_views
+            kind = rng.integers(kinds, size=(count, 1))
+            lowres = self.people.pick("lowres_latents", who, kind * orbit_views + which)
         return Batch(
-            self.view_latents[subject, view],
+            self.people.pick("view_latents", who, which),
             lowres,
-            portraits_of(self.subjects, who, portrait),
-            self.portrait_latents[torch.from_numpy(who), torch.from_numpy(portrait)],
+            portraits_of(self.people, who, portrait),
+            self.people.pick("portrait_latents", who, portrait),
             self.azimuths_deg[torch.from_numpy(which)],
-            true_views(self.subjects, who, which) if self.config.pixels.views else None,
+            true_views(self.people, who, which) if self.config.pixels.views else None,
         )
 
-    def _from_portrait(self, which: Views, portrait_azimuths_deg: Floats) -> Views:
+    def _from_portrait(self, which: Indices, portrait_azimuths_deg: Floats) -> Indices:
         """The views [B, F] of each subject, beginning with that next to its portrait."""
         seen = self.azimuths_deg[torch.from_numpy(which)]
         orders = [
@@ -247,21 +236,20 @@ class DiffusionPart:
         For the second stage also that of the low-resolution views it was given, enlarged.
         """
         pipeline = self.pipeline(model).to(device_of(model))
-        count = len(self.held_out)
-        portraits = portraits_of(
-            self.held_out, np.arange(count), _portrait_of(self.held_out, np.arange(count))
-        )
-        scores = {}
-        if self.held_out_lowres is not None:
-            scores["psnr_given"] = self._psnr(self.held_out_lowres)
+        who = np.arange(len(self.held_out))
+        portraits = portraits_of(self.held_out, who, self._judged_by(who))
+        scores, given = {}, None
+        if self.second:
+            given = to_signed(self.held_out.pick("lowres", who).numpy())
+            scores["psnr_given"] = self._psnr(given)
         for steps in (1, 2):
             views = pipeline(
                 portraits,
                 self.azimuths_deg,
                 steps=steps,
                 guidance=1.0,
-                generators=[torch.Generator().manual_seed(i) for i in range(count)],
-                lowres_views=self.held_out_lowres,
+                generators=[torch.Generator().manual_seed(int(one)) for one in who],
+                lowres_views=given,
             )
             scores[f"psnr_steps_{steps}"] = self._psnr(views.cpu())
         self._made = to_bytes(views.cpu()[:_SHOWN])
@@ -273,23 +261,24 @@ class DiffusionPart:
         Returns:
             [H, W, 3] uint8; the views are those made in two steps.
         """
-        shown = range(len(self._made))
+        who = np.arange(len(self._made))
+        portraits = self.held_out.pick("portraits", who, self._judged_by(who)).numpy()
+        orbits = self.held_out.pick("orbit", who).numpy()
         every = max(1, len(self.azimuths_deg) // 8)
         rows = []
-        for one in shown:
-            portrait = self.held_out.portraits[one, _portrait_of(self.held_out, one)]
-            rows.append([portrait, *self._made[one][::every]])
-            rows.append([np.full_like(portrait, 255), *self.held_out.orbit[one][::every]])
+        for portrait, made, orbit in zip(portraits, self._made, orbits, strict=True):
+            rows.append([portrait, *made[::every]])
+            rows.append([np.full_like(portrait, 255), *orbit[::every]])
         return tiled(rows)
 
-    def _psnr(self, views: Tensor) -> float:
-        error = (views - to_signed(self.held_out.orbit)).square().mean((2, 3, 4)) / 4
-        return float((-10 * error.log10()).mean())
+    def _judged_by(self, who: Indices) -> Indices:
+        """Which portrait of each held-out person the views are made from."""
+        return who % min(8, self.held_out.shape("portraits")[0])
 
-    def _lowres_views(self, subjects: Subjects, first_stage: FirstStage | None) -> list[Bytes]:
-        """Imitated views and, where there is a first stage, its own; [S, V, P, P, 3] each."""
-        imitated = imitate_lowres(subjects.orbit, self.config.size_px // 2)
-        return [imitated] if first_stage is None else [imitated, first_stage.views(subjects)]
+    def _psnr(self, views: Tensor) -> float:
+        truth = to_signed(self.held_out.pick("orbit", np.arange(len(self.held_out))).numpy())
+        error = (views - truth).square().mean((2, 3, 4)) / 4
+        return float((-10 * error.log10()).mean())
 
     def export(self, model: DiffusionNetworks, out: Path) -> None:
         """Write the stage's folder; the autoencoder stays in its own."""
@@ -300,7 +289,7 @@ class DiffusionPart:
 
     def pipeline(self, model: DiffusionNetworks) -> OrbitPipeline:
         """The stage's pipeline round the networks in training."""
-        kind = HighResPipeline if self.config.mix.lowres_weight else LowResPipeline
+        kind = HighResPipeline if self.second else LowResPipeline
         return kind(
             self.vae,
             model.image_encoder,
@@ -311,11 +300,6 @@ class DiffusionPart:
             lowres_weight=self.config.mix.lowres_weight,
             **self.settings,
         )
-
-
-def _portrait_of(subjects: Subjects, who: Any) -> Any:
-    """Which portrait of each subject it is judged by."""
-    return who % min(8, subjects.portraits.shape[1])
 
 
 def _fresh_networks(config: DiffusionConfig, latent_channels: int) -> DiffusionNetworks:
@@ -348,7 +332,7 @@ def _copy_weights(trained: OrbitPipeline, model: DiffusionNetworks, source: Path
             ) from None
 
 
-def _choose_views(rng: np.random.Generator, orbit_views: int, views: int) -> Views:
+def _choose_views(rng: np.random.Generator, orbit_views: int, views: int) -> Indices:
     """Evenly spread or random views, in orbit order."""
     if views == orbit_views:
         return np.arange(orbit_views)

@@ -20,7 +20,7 @@ from pipeline.diffusion.conditions import clip_pixels
 from pipeline.diffusion.latents import Autoencoder, decode
 from pipeline.images import to_signed
 from pipeline.training.devices import device_of
-from pipeline.training.subjects import Subjects, encode_all
+from pipeline.training.examples import Examples
 
 TOKEN_DIM = 256
 _HIDDEN = 768
@@ -83,29 +83,28 @@ class ImageEncoderPart:
     """The image encoder as `pipeline.training.loop` trains it.
 
     Args:
-        train: digital humans to learn from.
-        held_out: digital humans to be judged on.
+        train: digital humans to learn from, with latents.
+        held_out: digital humans to be judged on, as images.
         vae: trained autoencoder.
         batch_size: portraits a step.
     """
 
     def __init__(
-        self, train: Subjects, held_out: Subjects, vae: Autoencoder, batch_size: int = 64
+        self, train: Examples, held_out: Examples, vae: Autoencoder, batch_size: int = 64
     ) -> None:
-        self.subjects, self.held_out, self.vae, self.batch_size = train, held_out, vae, batch_size
-        self.orbits = encode_all(vae, train.orbit)
+        self.people, self.held_out, self.vae, self.batch_size = train, held_out, vae, batch_size
 
     def build_model(self) -> OrbitFromToken:
         """A fresh encoder and decoder."""
-        return OrbitFromToken(tuple(self.orbits.shape[1:]))
+        return OrbitFromToken(self.people.shape("view_latents"))
 
     def batch(self, seed: int, step: int) -> Batch:
         """Random portraits of random subjects."""
         rng = np.random.default_rng((seed, step))
-        who = rng.integers(len(self.subjects), size=self.batch_size)
-        which = rng.integers(self.subjects.portraits.shape[1], size=self.batch_size)
-        images = to_signed(self.subjects.portraits[who, which])
-        return Batch(images, self.orbits[torch.from_numpy(who)])
+        who = rng.integers(len(self.people), size=self.batch_size)
+        which = rng.integers(self.people.shape("portraits")[0], size=self.batch_size)
+        images = to_signed(self.people.pick("portraits", who, which).numpy())
+        return Batch(images, self.people.pick("view_latents", who))
 
     def loss(self, model: OrbitFromToken, batch: Batch) -> Mapping[str, Tensor]:
         """Squared error of the latents."""
@@ -114,11 +113,13 @@ class ImageEncoderPart:
     def evaluate(self, model: OrbitFromToken) -> Mapping[str, float]:
         """PSNR in dB of the orbits that one token of a held-out portrait draws."""
         scores = []
-        for number, orbit in enumerate(self.held_out.orbit):
-            which = number % self.held_out.portraits.shape[1]
-            portrait = to_signed(self.held_out.portraits[number, which])[None]
-            latents = model(portrait.to(device_of(model)))[0].float().cpu()
-            error = (decode(self.vae, latents) - to_signed(orbit)).square() / 4
+        who = np.arange(len(self.held_out))
+        which = who % self.held_out.shape("portraits")[0]
+        portraits = to_signed(self.held_out.pick("portraits", who, which).numpy())
+        orbits = to_signed(self.held_out.pick("orbit", who).numpy())
+        for portrait, orbit in zip(portraits, orbits, strict=True):
+            latents = model(portrait[None].to(device_of(model)))[0].float().cpu()
+            error = (decode(self.vae, latents) - orbit).square() / 4
             scores.append(float((-10 * error.mean((1, 2, 3)).log10()).mean()))
         return {"psnr": float(np.mean(scores))}
 

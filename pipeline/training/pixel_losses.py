@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from pipeline.diffusion.latents import Autoencoder, decode
 from pipeline.reconstruction.lpips import Lpips
 from pipeline.training.diffusion_presets import PixelTerms
+from pipeline.training.examples import Examples, Indices
 from pipeline.training.identity_loss import identity_distance
 from pipeline.training.perceptual import perceptual_distance
-from pipeline.training.subjects import Subjects
 
 
 @dataclass(frozen=True)
@@ -103,13 +103,10 @@ class PixelLosses:
         return torch.cat([decode(vae, one[None]) for one in latents]) / 2 + 0.5
 
 
-def true_views(
-    subjects: Subjects, who: npt.NDArray[np.int64], which: npt.NDArray[np.int64]
-) -> TrueViews:
-    """The orbit views ``which`` [B, F] of the subjects ``who`` [B]."""
-    rows = who[:, None], which
+def true_views(people: Examples, who: Indices, which: Indices) -> TrueViews:
+    """The orbit views ``which`` [B, F] of the people ``who`` [B]."""
     return TrueViews(
-        torch.from_numpy(subjects.orbit[rows]).movedim(-1, -3),
-        torch.from_numpy(subjects.faces[rows]),
-        subjects.shows_face[rows],
+        people.pick("orbit", who, which).movedim(-1, -3),
+        people.pick("faces", who, which),
+        people.pick("shows_face", who, which).numpy(),
     )

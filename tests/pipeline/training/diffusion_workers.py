@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from test_diffusion import SIZE_PX, subjects
+from test_diffusion import SIZE_PX, people
 from tiny_diffusion import tiny_vae
 
 from pipeline.training.diffusion import DiffusionNetworks, DiffusionPart
@@ -66,7 +66,7 @@ def part(kind: type[Kept] = Kept) -> Kept:
         checkpointing=True,
         pixels=PixelTerms(views=2, sigma=1e3),
     )
-    return kind(subjects(4), subjects(2), tiny_vae(), config)
+    return kind(people(4), people(2), tiny_vae(), config)
 
 
 def train_as_worker(rank: int, out: Path) -> None:

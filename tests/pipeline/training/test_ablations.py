@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_diffusion import SIZE_PX, subjects
+from test_diffusion import SIZE_PX, people
 from tiny_diffusion import tiny_vae
 
 from pipeline.cameras import orbit_azimuths_deg
@@ -25,7 +25,7 @@ def write_model(folder: Path, **changes: object) -> Path:
     config = DiffusionConfig(
         size_px=SIZE_PX, channels=(32, 64), heads=(1, 2), batch_views=16, **changes
     )
-    part = DiffusionPart(subjects(2), subjects(2), tiny_vae(), config)
+    part = DiffusionPart(people(2), people(2), tiny_vae(), config)
     torch.manual_seed(0)
     part.export(part.build_model().eval(), folder / "lowres")
     part.vae.save_pretrained(folder / "vae")

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from published_video_diffusion import write_video_diffusion
-from test_diffusion import subjects
+from test_diffusion import discs, people
 from tiny_diffusion import tiny_vae
 
 from pipeline.diffusion.edm import PAPER_MIX, PURE_NOISE
@@ -24,6 +24,7 @@ from pipeline.training.diffusion_presets import (
     StageChoices,
     stage_config,
 )
+from pipeline.training.subjects import encode_all
 
 
 def test_the_paper_preset_is_trained_as_the_paper_and_its_release_say():
@@ -81,16 +82,15 @@ def test_choices_without_meaning_are_refused(stage, choices, reason):
 def test_a_model_of_any_size_can_be_started_from_as_it_is(tmp_path):
     small = {"size_px": 32, "batch_views": 16}
     config = DiffusionConfig(channels=(32, 64), heads=(1, 2), **small)
-    first = DiffusionPart(subjects(2), subjects(2), tiny_vae(), config)
+    first = DiffusionPart(people(2), people(2), tiny_vae(), config)
     torch.manual_seed(0)
     model = first.build_model()
     first.settings = {"guidance_course": "linear", "orbit_start": "portrait"}
     first.export(model, tmp_path / "lowres")
     first.vae.save_pretrained(tmp_path / "vae")
     config = DiffusionConfig(channels=None, checkpointing=True, train_encoder=False, **small)
-    heads = subjects(2)
-    heads.azimuth_deg[:] = 100.0
-    second = DiffusionPart(heads, subjects(2), tiny_vae(), config, tmp_path)
+    heads = people(2, azimuth_deg=torch.full((2, 9), 100.0))
+    second = DiffusionPart(heads, people(2), tiny_vae(), config, tmp_path)
     started = second.build_model()
     assert started.unet.config.block_out_channels == [32, 64]
     assert torch.equal(started.unet.conv_in.weight, model.unet.conv_in.weight.float())
@@ -105,7 +105,12 @@ def test_an_imported_video_model_is_trained_on_and_exported(tmp_path):
     for one in video_diffusion_parts(write_video_diffusion(tmp_path / "svd"), "lowres"):
         one.write(tmp_path / one.component)
     config = replace(PAPER_LOWRES, size_px=32, batch_views=8, pixels=PixelTerms(views=2, sigma=99))
-    part = DiffusionPart(subjects(2), subjects(2), load_vae(tmp_path), config, tmp_path)
+    vae, columns = load_vae(tmp_path), discs(2)
+    latents = {
+        f"{kind}_latents": encode_all(vae, columns[images].numpy())
+        for kind, images in (("view", "orbit"), ("portrait", "portraits"))
+    }
+    part = DiffusionPart(people(2, **latents), people(2), vae, config, tmp_path)
     model = part.build_model().train()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], 1e-2)
     torch.manual_seed(0)

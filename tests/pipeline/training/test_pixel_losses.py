@@ -1,20 +1,18 @@
 """The losses on decoded views: gradient to the network alone, at low noise alone."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
-from test_diffusion import SIZE_PX, subjects
+from test_diffusion import SIZE_PX, discs, people
 from tiny_diffusion import tiny_vae
 
 from pipeline.diffusion.latents import decode
 from pipeline.images import to_bytes
 from pipeline.training.diffusion import DiffusionPart
 from pipeline.training.diffusion_presets import DiffusionConfig, PixelTerms
+from pipeline.training.examples import Examples
 from pipeline.training.identity import FaceEmbedder
 from pipeline.training.pixel_losses import PixelLosses, true_views
-from pipeline.training.subjects import Subjects, encode_all
 
 HIGH = {"sigma_mean": 6.0, "sigma_std": 0.0}
 LOW = {"sigma_mean": -3.0, "sigma_std": 0.0}
@@ -30,15 +28,14 @@ def part(embedder, pixels: PixelTerms, **noise) -> DiffusionPart:
     config = DiffusionConfig(
         size_px=SIZE_PX, channels=(32, 64), heads=(1, 2), batch_views=16, pixels=pixels, **noise
     )
-    return DiffusionPart(subjects(4), subjects(2), tiny_vae(), config, identity=embedder)
+    return DiffusionPart(people(4), people(2), tiny_vae(), config, identity=embedder)
 
 
-def decodable(heads: Subjects) -> Subjects:
-    """The subjects as the autoencoder, which has random weights, decodes their latents."""
-    latents = encode_all(tiny_vae(), heads.orbit)
+def decodable() -> Examples:
+    """The people as the autoencoder, which has random weights, decodes their latents."""
     with torch.no_grad():
-        decoded = [to_bytes(decode(tiny_vae(), orbit)) for orbit in latents]
-    return replace(heads, orbit=np.stack(decoded))
+        decoded = [to_bytes(decode(tiny_vae(), orbit)) for orbit in discs(4)["view_latents"]]
+    return people(4, orbit=torch.from_numpy(np.stack(decoded)))
 
 
 def gradient_of_pixel_terms(one: DiffusionPart) -> torch.Tensor:
@@ -93,10 +90,9 @@ def test_without_views_to_decode_a_batch_has_none_and_the_loss_is_as_it_was(embe
 
 
 def test_true_latents_cost_least_and_the_weight_falls_with_the_noise(embedder):
-    heads, vae = subjects(4), tiny_vae()
-    truth = true_views(decodable(heads), np.array([0, 1]), np.array([[0, 1, 2, 3]] * 2))
-    latents = encode_all(vae, heads.orbit[:2, :4])
-    losses = PixelLosses(vae, PixelTerms(views=8, sigma=10.0), None, embedder)
+    truth = true_views(decodable(), np.array([0, 1]), np.array([[0, 1, 2, 3]] * 2))
+    latents = discs(4)["view_latents"][:2, :4]
+    losses = PixelLosses(tiny_vae(), PixelTerms(views=8, sigma=10.0), None, embedder)
     low, high = torch.tensor([0.0, 0.0]), torch.tensor([3.0, 3.0])
     with torch.no_grad():
         true = losses(latents, truth, low)
@@ -109,11 +105,10 @@ def test_true_latents_cost_least_and_the_weight_falls_with_the_noise(embedder):
 
 
 def test_only_as_many_views_as_asked_for_are_decoded(embedder):
-    heads, vae = subjects(4), tiny_vae()
-    truth = true_views(heads, np.array([0, 1]), np.array([[0, 1, 2, 3]] * 2))
-    latents = encode_all(vae, heads.orbit[:2, :4])
+    truth = true_views(people(4), np.array([0, 1]), np.array([[0, 1, 2, 3]] * 2))
+    latents = discs(4)["view_latents"][:2, :4].clone()
     latents.requires_grad_()
-    losses = PixelLosses(vae, PixelTerms(views=3, identity_weight=0.0), None, None)
+    losses = PixelLosses(tiny_vae(), PixelTerms(views=3, identity_weight=0.0), None, None)
     losses(latents, truth, torch.tensor([1.0, 5.0])).total.backward()
     touched = latents.grad.abs().amax((2, 3, 4)) > 0
     assert touched[0].sum() == 3
@@ -122,7 +117,7 @@ def test_only_as_many_views_as_asked_for_are_decoded(embedder):
 
 def test_the_terms_go_down_when_trained(embedder):
     one = part(embedder, PixelTerms(views=8), sigma_mean=0.0, sigma_std=0.3)
-    one.subjects = decodable(one.subjects)
+    one.people = decodable()
     torch.manual_seed(0)
     model = one.build_model()
     optimizer = torch.optim.AdamW(model.parameters(), 2e-3)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from tiny_heads import write_heads
 
 from pipeline.digital_human.dataset import HeadDataset
@@ -26,19 +27,25 @@ def embed(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
 
 
 def test_orbits_are_the_ring_at_the_height_of_the_face(heads: HeadDataset) -> None:
-    orbits = load_orbits(heads, SIZE_PX)
+    orbits = load_orbits(heads, range(2), SIZE_PX)["orbit"].numpy()
     assert orbits.shape == (2, 16, SIZE_PX, SIZE_PX, 3)
     np.testing.assert_array_equal(orbits[1], on_white(heads.load(1).views[16:32]))
 
 
 def test_portraits_are_the_random_views_and_the_front(heads: HeadDataset) -> None:
-    subjects = load_subjects(heads, SIZE_PX, embed, copies=1, mirrored=True)
-    assert subjects.orbit.shape[:2] == (4, 16)
-    assert subjects.azimuth_deg[0].tolist() == [20, 19, 0, 0]
-    assert subjects.azimuth_deg[1].tolist() == [-20, -19, 0, 0]
-    assert subjects.elevation_deg[0].tolist() == [10, 10, 0, 0]
-    np.testing.assert_array_equal(subjects.orbit[1, 1], subjects.orbit[0, 15, :, ::-1])
-    np.testing.assert_allclose(subjects.orbit_azimuths_deg, 22.5 * np.arange(16))
+    people = load_subjects(heads, range(2), SIZE_PX, embed, copies=1, mirrored=True)
+    assert people["number"].tolist() == [0, 1, 2, 3]
+    assert people["orbit"].shape[:2] == (4, 16)
+    assert people["azimuth_deg"][0].tolist() == [20, 19, 0, 0]
+    assert people["azimuth_deg"][1].tolist() == [-20, -19, 0, 0]
+    assert people["elevation_deg"][0].tolist() == [10, 10, 0, 0]
+    np.testing.assert_array_equal(people["orbit"][1, 1], people["orbit"][0, 15].flip(1))
+
+
+def test_a_range_of_places_gives_what_the_whole_dataset_gives_there(heads: HeadDataset) -> None:
+    whole, second = (load_subjects(heads, one, SIZE_PX, embed) for one in (range(2), range(1, 2)))
+    assert all(torch.equal(column, whole[name][1:]) for name, column in second.items())
+    assert load_subjects(heads, range(2), SIZE_PX, embed, without=("",)) == {}
 
 
 def test_a_large_grid_gives_each_head_other_views(heads: HeadDataset) -> None:
