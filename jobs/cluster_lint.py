@@ -1,8 +1,8 @@
 """What Ray's own check of a cluster.yaml lets through and a user pays for later.
 
-Ray checks the names and types of keys. The rules here ask what would leave the cluster open, make it
-fail on the first machine, or let it cost without working. Each is a function from the file's content
-to findings; `RULES` lists them.
+Ray checks the names and types of keys. The rules here ask what would leave the cluster open, make
+it fail on the first machine, or let it cost without working. Each is a function from the file's
+content to findings; `RULES` lists them.
 """
 
 import re
@@ -133,7 +133,9 @@ def idle_head(config: Config) -> Iterator[Finding]:
     for resource in ("CPU", "GPU"):
         if resources.get(resource) != 0:
             where = ("available_node_types", str(name), "resources", resource)
-            yield Finding(where, resources.get(resource), "set 0, so that no actor runs on the head")
+            yield Finding(
+                where, resources.get(resource), "set 0, so that no actor runs on the head"
+            )
 
 
 def no_idle_cost(config: Config) -> Iterator[Finding]:
@@ -159,14 +161,19 @@ def spot_with_a_way_out(config: Config) -> Iterator[Finding]:
     if len(types) < 2:
         yield Finding(where, types, "spot machines of one type run out; add a second type")
     if not on_demand:
-        yield Finding(where, None, "no on-demand workers for when there is no spot machine; add one")
+        yield Finding(
+            where, None, "no on-demand workers for when there is no spot machine; add one"
+        )
     least = min(_preference(node) for _, _, node, _ in spot)
     for path, _, node, _ in on_demand:
         if _preference(node) >= least:
             fix = f"must be below the spot types' {least}, or dear machines come first"
             yield Finding((*path, "resources", PREFERENCE), _preference(node), fix)
     start = " ".join(command for _, command in _starts(config) if "--head" in command)
-    for setting in ("RAY_enable_autoscaler_v2=0", "RAY_AUTOSCALER_UTILIZATION_SCORER=jobs.spot.score"):
+    for setting in (
+        "RAY_enable_autoscaler_v2=0",
+        "RAY_AUTOSCALER_UTILIZATION_SCORER=jobs.spot.score",
+    ):
         if setting not in start:
             fix = f"without {setting} before ray start, a refused spot type is asked for for ever"
             yield Finding(("head_start_ray_commands",), None, fix)
@@ -207,12 +214,16 @@ def closed_ports(config: Config) -> Iterator[Finding]:
     """Only ssh is reachable from outside; the dashboard listens on loopback."""
     for path, command in _starts(config):
         listens = re.search(r"--dashboard-host[= ](\S+)", command)
-        if "--head" in command and (listens is None or listens[1] not in ("127.0.0.1", "localhost")):
+        if "--head" in command and (
+            listens is None or listens[1] not in ("127.0.0.1", "localhost")
+        ):
             fix = "--dashboard-host=127.0.0.1, and reach it by ray dashboard cluster.yaml"
             yield Finding(path, command, fix)
         elif any(address in command for address in _ANYWHERE):
             yield Finding(path, command, "listens to everybody; leave that address out")
-    for i, rule in enumerate((config.get("provider") or {}).get("security_group", {}).get("IpPermissions", [])):
+    for i, rule in enumerate(
+        (config.get("provider") or {}).get("security_group", {}).get("IpPermissions", [])
+    ):
         if any(address in str(rule) for address in _ANYWHERE):
             path = ("provider", "security_group", "IpPermissions", i)
             yield Finding(path, rule, "open to the Internet; name your own addresses, or remove it")
@@ -231,12 +242,14 @@ def image(config: Config) -> Iterator[Finding]:
     tag = name.rpartition(":")[2] if ":" in name else ""
     versions = re.findall(r"\d+\.\d+\.\d+", tag)
     if ray.__version__ not in versions:
-        fix = f"name an image whose tag ends in ray{ray.__version__}, the Ray that is installed here"
+        fix = (
+            f"name an image whose tag ends in ray{ray.__version__}, the Ray that is installed here"
+        )
         yield Finding(("docker", "image"), name or None, fix)
 
 
 def shared_memory(config: Config) -> Iterator[Finding]:
-    """/dev/shm holds the object store."""
+    """The container's shared memory holds the object store."""
     options = " ".join(map(str, (config.get("docker") or {}).get("run_options") or []))
     size = re.search(r"--shm-size[= ]'?(\d+(?:\.\d+)?)\s*([bkmg])", options, re.IGNORECASE)
     if size is None:

@@ -1,6 +1,7 @@
 """Talk to the job server of a Ray cluster, over HTTP and with the cluster's token."""
 
 import asyncio
+import logging
 import os
 import time
 from pathlib import Path
@@ -39,6 +40,7 @@ def connect(address: str | None) -> "JobSubmissionClient":
     from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
 
+    logging.getLogger(JobSubmissionClient.__module__).setLevel(logging.WARNING)
     try:
         return JobSubmissionClient(address)
     except AuthenticationError:

@@ -128,9 +128,7 @@ def stop(options: StopOptions) -> int:
     return 0
 
 
-def report(
-    client: "JobSubmissionClient", job: str, address: str | None, *, as_json: bool
-) -> int:
+def report(client: "JobSubmissionClient", job: str, address: str | None, *, as_json: bool) -> int:
     """Follow a job to its end, say how it ended, and return the exit code.
 
     Args:
@@ -141,7 +139,6 @@ def report(
     """
     from jobs.job_client import follow
 
-    print(f"{job} is submitted", file=sys.stderr)
     given = "" if address is None else f" --address {address}"
     with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
         ended = follow(client, job, given)

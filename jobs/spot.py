@@ -11,8 +11,8 @@ PREFERENCE = "preference"
 
 
 def score(
-    node_resources: dict[str, float],
-    resources: list[dict[str, float]],
+    node_resources: dict[str, Any],
+    resources: list[dict[str, Any]],
     node_type: str,
     *,
     node_availability_summary: Any,
@@ -36,9 +36,7 @@ def score(
         _resource_based_utilization_scorer as fill,
     )
 
-    filled = fill(
-        node_resources, resources, node_availability_summary=node_availability_summary
-    )
+    filled = fill(node_resources, resources, node_availability_summary=node_availability_summary)
     if filled is None:
         return None
     spares_gpus, *rest = filled

@@ -11,7 +11,7 @@ from typing import Any
 
 from jobs.generate import GenerateOptions
 from jobs.options import graph_options
-from pipeline.errors import UsageError
+from pipeline.errors import ProcessingError, UsageError
 
 _NOT_PASSED_ON = ("paths", "address", "json")
 _PASSED_ON = ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
@@ -59,8 +59,12 @@ def submit(options: SubmitOptions) -> int:
     _check(options)
     environment = _runtime_env(options)
     client = connect(options.address)
-    job = client.submit_job(entrypoint=entrypoint(options), runtime_env=environment)
+    try:
+        job = client.submit_job(entrypoint=entrypoint(options), runtime_env=environment)
+    except (OSError, RuntimeError) as error:
+        raise ProcessingError(f"the job server did not take the job: {error}") from error
     if options.wait:
+        print(f"{job} is submitted", file=sys.stderr)
         return report(client, job, options.address, as_json=options.json)
     print(json_module.dumps({"job": job}) if options.json else job)
     return 0
@@ -80,11 +84,13 @@ def _flags(options: SubmitOptions) -> list[str]:
         value = getattr(options, field.name)
         if field.name in _NOT_PASSED_ON or value == field.default:
             continue
-        flags.append(f"--{field.name.replace('_', '-')}")
-        if isinstance(value, tuple):
-            flags += [str(item) for item in value]
-        elif value is not True:
-            flags.append(_absolute(str(value)) if isinstance(value, Path) else str(value))
+        flag = field.name.replace("_", "-")
+        if isinstance(value, bool):
+            flags.append(f"--{flag}" if value else f"--no-{flag}")
+        elif isinstance(value, tuple):
+            flags += [f"--{flag}", *map(str, value)]
+        else:
+            flags += [f"--{flag}", _absolute(str(value)) if isinstance(value, Path) else str(value)]
     return flags
 
 

@@ -192,9 +192,7 @@ def test_nothing_is_found_in_the_file_once_it_is_set(config: Config) -> None:
 
 
 @pytest.mark.parametrize(("rule", "damage", "said"), DAMAGED)
-def test_damage_is_found_by_its_rule(
-    config: Config, rule: str, damage: Damage, said: str
-) -> None:
+def test_damage_is_found_by_its_rule(config: Config, rule: str, damage: Damage, said: str) -> None:
     damage(config)
     found = list(getattr(cluster_lint, rule)(config))
     assert any(said in finding.fix for finding in found)
@@ -209,7 +207,11 @@ def test_a_finding_names_its_line_key_value_and_fix(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "mine.yaml"
-    text = (ROOT / "cluster.yaml").read_text().replace("idle_timeout_minutes: 5", "idle_timeout_minutes: 500")
+    text = (
+        (ROOT / "cluster.yaml")
+        .read_text()
+        .replace("idle_timeout_minutes: 5", "idle_timeout_minutes: 500")
+    )
     file.write_text(text)
     line = 1 + [part.split(":")[0] for part in text.splitlines()].index("idle_timeout_minutes")
     assert main(["cluster", "check", str(file)]) == 1
@@ -248,7 +250,9 @@ def test_the_image_is_built_for_the_cluster(config: Config) -> None:
 
 
 def test_the_image_gets_what_it_copies_and_no_more() -> None:
-    lines = re.findall(r"^COPY (?:--\S+ )*(.+) \S+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    lines = re.findall(
+        r"^COPY (?:--\S+ )*(.+) \S+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE
+    )
     copied = {name for line in lines for name in line.split()}
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
     assert {line[1:] for line in ignored if line.startswith("!")} == copied

@@ -1,7 +1,7 @@
 """The manifests for KubeRay against the schema of its custom resources.
 
-tests/system/kuberay/rayjob.schema.json is made by reduce.py beside it from KubeRay 1.7.0's definition
-of RayJob, which is Copyright the KubeRay authors, Apache-2.0; texts were removed.
+tests/system/kuberay/rayjob.schema.json is made by reduce.py beside it from KubeRay 1.7.0's
+definition of RayJob, which is Copyright the KubeRay authors, Apache-2.0; texts were removed.
 """
 
 import json

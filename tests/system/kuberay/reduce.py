@@ -1,10 +1,10 @@
 """Make rayjob.schema.json of KubeRay's custom resource definition.
 
-    python tests/system/kuberay/reduce.py ray.io_rayjobs.yaml > tests/system/kuberay/rayjob.schema.json
+    python reduce.py ray.io_rayjobs.yaml > rayjob.schema.json
 
 The input is ``ray-operator/config/crd/bases/ray.io_rayjobs.yaml`` of a KubeRay release. Texts are
-dropped, equal parts are written once, and keys that are not in the schema are refused, as Kubernetes
-does with ``kubectl apply --validate=strict``.
+dropped, equal parts are written once, and keys that are not in the schema are refused, as
+Kubernetes does with ``kubectl apply --validate=strict``.
 """
 
 import json
@@ -49,7 +49,9 @@ def _strict(schema: dict[str, Any]) -> dict[str, Any]:
 
 def _parts(schema: dict[str, Any]) -> list[dict[str, Any]]:
     parts = list(schema.get("properties", {}).values())
-    parts += [schema[k] for k in ("items", "additionalProperties") if isinstance(schema.get(k), dict)]
+    parts += [
+        schema[k] for k in ("items", "additionalProperties") if isinstance(schema.get(k), dict)
+    ]
     return parts
 
 
