@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import tyro
 
-from jobs.cli import main
+from jobs.cli import VERBS, main
 from jobs.generate import GenerateOptions
 from jobs.submit import SubmitOptions, _runtime_env, entrypoint
 
@@ -107,3 +107,18 @@ def test_options_that_do_not_exist_are_found_here(capsys: pytest.CaptureFixture[
         main(["submit", "s3://b/in", "s3://b/out", "--sede", "3"])
     assert exit_info.value.code == 2
     assert "sede" in capsys.readouterr().err
+
+
+def test_the_commands_of_the_guide_are_taken() -> None:
+    guide = (ROOT / "docs" / "cluster.md").read_text()
+    commands = [
+        shlex.split(line, comments=True)[1:]
+        for line in guide.splitlines()
+        if line.startswith("    ") and line.split()[0] == "headsplat" and "[" not in line
+    ]
+    assert len(commands) >= 6
+    for command in commands:
+        name = next(n for n in (" ".join(command[:2]), command[0]) if n in VERBS)
+        options, _ = VERBS[name].load()
+        arguments = [word for word in command[len(name.split()) :] if word != "..."]
+        tyro.cli(options, args=arguments, config=(tyro.conf.FlagCreatePairsOff,))

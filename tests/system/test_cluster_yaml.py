@@ -5,8 +5,8 @@ import json
 import re
 import tomllib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -263,32 +263,54 @@ def test_the_image_gets_what_it_copies_and_no_more() -> None:
     assert copied >= {*packages, project["project"]["readme"], *project["project"]["license-files"]}
 
 
-def _scores(refused: set[str]) -> list[str]:
-    """Node types in the order in which the autoscaler would ask for them."""
-    records = {name: SimpleNamespace(is_available=False) for name in refused}
-    summary = SimpleNamespace(node_availabilities=records)
-    types = {"spot_a": 3, "spot_b": 2, "on_demand": 0}
-    ranked = [
+def _asked_for(config: Config, gpus: int, *refused: str) -> dict[str, int]:
+    """What Ray's autoscaler would start for work on ``gpus`` GPUs after AWS refused some types."""
+    from ray.autoscaler._private.node_provider_availability_tracker import (
+        NodeAvailabilityRecord,
+        NodeAvailabilitySummary,
+    )
+    from ray.autoscaler._private.resource_demand_scheduler import get_nodes_for
+
+    for name, item in config["available_node_types"].items():
+        if name != "head":
+            item["resources"] |= {"CPU": 16, "GPU": 1}  # as the launcher does
+    summary = NodeAvailabilitySummary(
+        {name: NodeAvailabilityRecord(name, False, 0.0, None) for name in refused}
+    )
+    started, _ = get_nodes_for(
+        config["available_node_types"],
+        {},
+        "head",
+        config["max_workers"],
+        [{"GPU": 1, "CPU": 1}] * gpus,
+        partial(score, node_availability_summary=summary),
+    )
+    return dict(started)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "refused", "started"),
+    [
+        (4, [], {"gpu_spot_l4": 4}),
+        (14, [], {"gpu_spot_l4": 12, "gpu_spot_a10g": 2}),
+        (4, ["gpu_spot_l4"], {"gpu_spot_a10g": 4}),
+        (4, ["gpu_spot_l4", "gpu_spot_a10g"], {"gpu_spot_l40s": 4}),
+        (4, ["gpu_spot_l4", "gpu_spot_a10g", "gpu_spot_l40s"], {"gpu_on_demand": 4}),
         (
-            score(
-                {"CPU": 16, "GPU": 1, "preference": preference},
-                [{"GPU": 1}],
-                name,
-                node_availability_summary=summary,
-            ),
-            name,
-        )
-        for name, preference in types.items()
-    ]
-    return [name for _, name in sorted(ranked, reverse=True)]
+            2,
+            ["gpu_spot_l4", "gpu_spot_a10g", "gpu_spot_l40s", "gpu_on_demand"],
+            {"gpu_spot_l4": 2},
+        ),
+    ],
+)
+def test_spot_comes_first_and_what_was_refused_last(
+    config: Config, gpus: int, refused: list[str], started: dict[str, int]
+) -> None:
+    assert _asked_for(config, gpus, *refused) == started
 
 
-def test_spot_comes_first_and_what_was_refused_last() -> None:
-    assert _scores(set()) == ["spot_a", "spot_b", "on_demand"]
-    assert _scores({"spot_a"}) == ["spot_b", "on_demand", "spot_a"]
-    assert _scores({"spot_a", "spot_b"}) == ["on_demand", "spot_a", "spot_b"]
-    summary = SimpleNamespace(node_availabilities={})
-    assert score({"CPU": 1}, [{"GPU": 1}], "x", node_availability_summary=summary) is None
+def test_work_that_fits_no_machine_starts_none() -> None:
+    assert score({"CPU": 1}, [{"GPU": 1}], "cpu", node_availability_summary=None) is None
 
 
 def test_the_second_autoscaler_still_forgets_what_was_refused() -> None:
