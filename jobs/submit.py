@@ -13,6 +13,8 @@ from jobs.generate import GenerateOptions
 from jobs.options import graph_options
 from pipeline.errors import ProcessingError, UsageError
 
+_PLACES = ("model", "face_pack")
+"""The options besides ``paths`` that name files which the job reads."""
 _NOT_PASSED_ON = ("paths", "address", "json")
 _PASSED_ON = ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
 """Variables that the job gets if they are set here. Keys are not among them: everybody who can
@@ -100,7 +102,7 @@ def _check(options: SubmitOptions) -> None:
 
     if len(options.paths) < 2:
         raise UsageError("submit needs photos and a destination: headsplat submit PHOTOS OUT")
-    named = [*options.paths, options.model, options.face_pack]
+    named = [*options.paths, *(getattr(options, name) for name in _PLACES)]
     local = [str(path) for path in named if path is not None and _is_local(str(path))]
     if local and not options.shared_paths:
         raise UsageError(

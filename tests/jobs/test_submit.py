@@ -3,7 +3,8 @@
 import shlex
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import pytest
 import tyro
@@ -13,45 +14,35 @@ from jobs.generate import GenerateOptions
 from jobs.submit import SubmitOptions, _runtime_env, entrypoint
 
 ROOT = Path(__file__).parents[2]
-CHANGED: dict[str, Any] = {
-    "paths": ("s3://b/in photos", "s3://b/out"),
-    "model": Path("/models/mine"),
-    "seed": 7,
-    "faces": "all",
-    "face_pack": Path("/models/faces"),
-    "lowres_steps": 3,
-    "highres_steps": 4,
-    "fit": "network",
-    "fit_steps": 0,
-    "turntable_frames": 5,
-    "threads": 2,
-    "min_identity": -0.25,
-    "tries": 2,
-    "formats": "spz,glb",
-    "cpus": 64.0,
-    "gpus": 4.0,
-    "max_crashed": 0,
-}
+NOT_PASSED_ON = {"address", "json"}
+
+
+def _another(hint: Any, value: Any) -> Any:
+    """A value of the type ``hint`` other than ``value``."""
+    if get_origin(hint) is Literal:
+        return next(choice for choice in get_args(hint) if choice != value)
+    if get_origin(hint) in (Union, UnionType):
+        return _another(get_args(hint)[0], value)
+    if hint is bool:
+        return not value
+    if get_origin(hint) is tuple:
+        return ("s3://b/in photos", "s3://b/out")
+    others = {int: 7, float: -0.25, str: "some text", Path: Path("/models/mine")}
+    return others[hint]
 
 
 def test_every_option_of_generate_reaches_the_job() -> None:
-    changed = {**CHANGED, **_new_options()}
+    hints = get_type_hints(GenerateOptions)
+    changed = {
+        field.name: _another(hints[field.name], field.default)
+        for field in fields(GenerateOptions)
+        if field.name not in NOT_PASSED_ON
+    }
     command = shlex.split(entrypoint(SubmitOptions(**changed)))
     assert command[:2] == ["headsplat", "generate"]
     config = (tyro.conf.FlagCreatePairsOff,)
     received = tyro.cli(GenerateOptions, args=command[2:], config=config)
     assert received == GenerateOptions(**changed)
-
-
-def _new_options() -> dict[str, Any]:
-    """Values for options that generate got since `CHANGED` was written."""
-    new = {}
-    for field in fields(GenerateOptions):
-        if field.name in CHANGED or field.name in ("address", "json"):
-            continue
-        assert isinstance(field.default, bool), f"give {field.name} a value in CHANGED"
-        new[field.name] = not field.default
-    return new
 
 
 def test_defaults_are_not_written_down() -> None:
