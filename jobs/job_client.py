@@ -5,7 +5,7 @@ import logging
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ProcessingError, UsageError
 
@@ -16,6 +16,7 @@ ADDRESS = "RAY_API_SERVER_ADDRESS"
 """Environment variable with the job server's address, as Ray's own tools read it."""
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 _POLL_S = 1.0
+_HEAD_START_S = 60.0
 _TOKEN_FILE = "~/.ray/auth_token"  # noqa: S105 - where it lies, not what it says
 
 
@@ -50,6 +51,22 @@ def connect(address: str | None) -> "JobSubmissionClient":
             f"no Ray job server answers at {address}; open the way to it with ray dashboard "
             "cluster.yaml or kubectl port-forward, or give another --address"
         ) from None
+
+
+def send(client: "JobSubmissionClient", entrypoint: str, runtime_env: dict[str, Any]) -> str:
+    """Submit a job and return its id; a head that has just started is given a minute.
+
+    Raises:
+        ProcessingError: the job server does not take it.
+    """
+    deadline = time.monotonic() + _HEAD_START_S
+    while True:
+        try:
+            return client.submit_job(entrypoint=entrypoint, runtime_env=runtime_env)
+        except (OSError, RuntimeError) as error:
+            if "No available agent" not in str(error) or time.monotonic() > deadline:
+                raise ProcessingError(f"the job server does not take the job: {error}") from error
+        time.sleep(_POLL_S)
 
 
 def follow(client: "JobSubmissionClient", job: str, address: str) -> str:

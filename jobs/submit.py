@@ -11,7 +11,7 @@ from typing import Any
 
 from jobs.generate import GenerateOptions
 from jobs.options import graph_options
-from pipeline.errors import ProcessingError, UsageError
+from pipeline.errors import UsageError
 
 _PLACES = ("model", "face_pack")
 """The options besides ``paths`` that name files which the job reads."""
@@ -52,19 +52,16 @@ def submit(options: SubmitOptions) -> int:
 
     Raises:
         UsageError: an option, path or address cannot be used.
-        ProcessingError: the job server went away.
+        ProcessingError: the job server does not take the job, or went away.
         KeyboardInterrupt: the user stopped looking; the job goes on.
     """
-    from jobs.job_client import connect
+    from jobs.job_client import connect, send
     from jobs.job_verbs import report
 
     _check(options)
     environment = _runtime_env(options)
     client = connect(options.address)
-    try:
-        job = client.submit_job(entrypoint=entrypoint(options), runtime_env=environment)
-    except (OSError, RuntimeError) as error:
-        raise ProcessingError(f"the job server did not take the job: {error}") from error
+    job = send(client, entrypoint(options), environment)
     if options.wait:
         print(f"{job} is submitted", file=sys.stderr)
         return report(client, job, options.address, as_json=options.json)

@@ -26,7 +26,7 @@ from ray.autoscaler.node_launch_exception import NodeLaunchException
 
 ROOT = Path(__file__).parents[2]
 GPUS = 3
-_IDLE_S = 3.0
+_IDLE_S = 6.0
 _COMMANDS = (
     "initialization",
     "setup",
