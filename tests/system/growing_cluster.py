@@ -63,7 +63,10 @@ def growing_cluster(log: Path) -> Iterator[str]:
         command += ["--object-store-memory=100000000", f"--temp-dir={folder}/ray"]
         command += ["--include-dashboard=false", f"--autoscaling-config={config}"]
         try:
-            subprocess.run(command, env=_environment(), check=True, capture_output=True)
+            started = subprocess.run(
+                command, env=_environment(), check=False, capture_output=True, text=True
+            )
+            assert started.returncode == 0, started.stdout + started.stderr
             yield address
         finally:
             _end(folder)
