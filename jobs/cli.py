@@ -48,6 +48,15 @@ VERBS: dict[str, Verb] = {
     "generate": Verb(
         "jobs.generate", "GenerateOptions", "generate", "avatars of many photos, with Ray"
     ),
+    "submit": Verb("jobs.submit", "SubmitOptions", "submit", "generate, on a cluster"),
+    "jobs status": Verb(
+        "jobs.job_verbs", "StatusOptions", "status", "how the jobs of a cluster are doing"
+    ),
+    "jobs logs": Verb("jobs.job_verbs", "LogsOptions", "logs", "what a job prints"),
+    "jobs stop": Verb("jobs.job_verbs", "StopOptions", "stop", "end a job"),
+    "cluster check": Verb(
+        "jobs.cluster_check", "CheckOptions", "check", "what is wrong with a cluster.yaml"
+    ),
     "heads render": Verb(
         "jobs.heads", "RenderOptions", "render", "a dataset of digital humans to train on"
     ),
@@ -110,8 +119,9 @@ def _run(name: str, arguments: Sequence[str]) -> int:
             raise
         print(f"headsplat {name}: {error}", file=sys.stderr)
         return EXIT_FAILED
-    except KeyboardInterrupt:
-        print(f"\nheadsplat {name}: stopped; run it again to go on", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        advice = str(interrupt) or "stopped; run it again to go on"
+        print(f"\nheadsplat {name}: {advice}", file=sys.stderr)
         return EXIT_INTERRUPTED
 
 
