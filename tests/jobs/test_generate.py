@@ -33,7 +33,7 @@ def _toy(monkeypatch: pytest.MonkeyPatch) -> None:
 def _artefacts(out: Path) -> dict[str, object]:
     """The content of every avatar's files, the record without its timings."""
     files: dict[str, object] = {}
-    for path in sorted(out.glob("*/*")):
+    for path in sorted(out.glob("????????????????????????*/*")):
         name = str(path.relative_to(out))
         files[name] = path.read_bytes()
         if path.name == "avatar.json":
@@ -42,9 +42,10 @@ def _artefacts(out: Path) -> dict[str, object]:
 
 
 def _outcomes(out: Path) -> list[tuple[object, ...]]:
+    """The manifest, sorted: Ray finishes in any order."""
     columns = ["source", "id", "outcome", "error_code", "error_message", "error_stage", "scores"]
-    rows = pq.read_table(out / "manifest.parquet").to_pylist()
-    return [tuple(row[column] for column in columns) for row in rows]
+    rows = pq.read_table(out / "manifest").to_pylist()
+    return sorted((tuple(row[column] for column in columns) for row in rows), key=lambda row: row[0])
 
 
 @pytest.mark.usefixtures("ray_cluster")

@@ -60,12 +60,12 @@ def _expected(source: Path, face: int = 0) -> dict[str, object]:
 
 
 def _rows(out: Path) -> list[dict[str, object]]:
-    return pq.read_table(out / "manifest.parquet").to_pylist(maps_as_pydicts="strict")
+    return pq.read_table(out / "manifest").to_pylist(maps_as_pydicts="strict")
 
 
 def _files(out: Path) -> dict[str, object]:
     """The content of every avatar's files, the record without its timings."""
-    files: dict[str, object] = {str(p.relative_to(out)): p.read_bytes() for p in out.glob("*/*")}
+    files: dict[str, object] = {str(p.relative_to(out)): p.read_bytes() for p in out.glob("*/*.*")}
     for path in out.glob("*/avatar.json"):
         record = json.loads(path.read_text())
         files[str(path.relative_to(out))] = {**record, "timings_s": None}
