@@ -15,7 +15,7 @@ from jobs import gallery, manifest, resume, summary
 from jobs.compaction import compact
 from jobs.listing import Listing
 from jobs.outcomes import NOT_REACHED, REASONS
-from jobs.passes import Execute, run_passes
+from jobs.passes import WAVE_ROWS, Execute, run_passes
 from jobs.sources import Shard, list_sources
 from pipeline.avatar_folder import parse_formats
 from pipeline.errors import ProcessingError
@@ -47,6 +47,7 @@ class Batch:
         options: how the avatars are made.
         as_json: print one JSON object on stdout instead of a summary.
         shard: do only this part of the photos.
+        wave_rows: see `jobs.passes.WAVE_ROWS`.
     """
 
     addresses: Sequence[str]
@@ -54,6 +55,7 @@ class Batch:
     options: GraphOptions
     as_json: bool = False
     shard: Shard | None = None
+    wave_rows: int = WAVE_ROWS
 
 
 def run_batch(batch: Batch, execute: Execute) -> int:
@@ -74,7 +76,7 @@ def run_batch(batch: Batch, execute: Execute) -> int:
     listing = list_sources(batch.addresses, exclude=batch.destination, shard=batch.shard)
     check_writable(root)
     stamp = _stamp(batch, recipe)
-    stopped = _run(stages, listing, root, stamp, recipe, execute)
+    stopped = _run(batch, stages, listing, stamp, recipe, execute)
     seconds = time.monotonic() - started
     told = _finish(root, listing, stamp, seconds)
     _write_run(root, batch, _record(batch, recipe, stages, told))
@@ -97,14 +99,15 @@ def _stamp(batch: Batch, recipe: Recipe) -> manifest.Stamp:
 
 
 def _run(
+    batch: Batch,
     stages: Sequence[Stage],
     listing: Listing,
-    root: Location,
     stamp: manifest.Stamp,
     recipe: Recipe,
     execute: Execute,
 ) -> ProcessingError | KeyboardInterrupt | None:
     """Work on what is unfinished; return what stopped the run before all was reached."""
+    root = locate(batch.destination)
     tries = recipe.options.get("tries", 1)
     before = manifest.load(root, resume.COLUMNS)
     todo = resume.unfinished(listing, before, stamp.recipe, tries, root)
@@ -114,7 +117,7 @@ def _run(
     stopped = None
     with manifest.Writer(root, stamp, newest_us) as writer:
         try:
-            for row in run_passes(stages, listing, todo, execute, tries):
+            for row in run_passes(stages, listing, todo, execute, tries, batch.wave_rows):
                 writer.add(row)
         except (ProcessingError, KeyboardInterrupt) as error:
             stopped = error

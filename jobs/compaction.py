@@ -41,8 +41,7 @@ def compact(root: Location, tag: str) -> None:
     if sum(map(len, waiting)):
         write_part(root, tag, pa.concat_tables(waiting))
     for number in chosen:
-        place, _ = snapshot.parts[number]
-        place.filesystem.delete_file(place.path)
+        snapshot.parts[number][0].delete()
 
 
 def _to_rewrite(snapshot: Snapshot, tag: str, changed: np.ndarray) -> list[int]:

@@ -26,7 +26,7 @@ def run_passes(
     todo: np.ndarray,
     execute: Execute,
     tries: int,
-    wave_rows: int = WAVE_ROWS,
+    wave_rows: int,
 ) -> Iterator[Row]:
     """Run the stages over photos, and again over those that want another try.
 

@@ -15,12 +15,12 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jobs.containers import CONTAINER_SUFFIXES, IMAGE_SUFFIXES, Content, list_container
 from jobs.listing import Listing, ListingBuilder
 from pipeline.errors import UsageError
-from pipeline.storage import locate, split_options
+from pipeline.storage import Location, locate, split_options
 
 LIST_SUFFIX = ".txt"
 _WILDCARDS = "*?["
@@ -199,8 +199,6 @@ def _from_list(path: str) -> Iterator[_File]:
 
 
 def _remote(address: str) -> Iterator[_File]:
-    from pyarrow import fs
-
     name, query = split_options(address)
     name = name.rstrip("/")
     if _is_photo_name(name):
@@ -212,12 +210,12 @@ def _remote(address: str) -> Iterator[_File]:
         fixed = fixed.rpartition("/")[0]
     place = locate(f"{fixed}?{query}" if query else fixed)
     try:
-        single = place.filesystem.get_file_info(place.path)
-        if single.is_file:
-            yield _File(name, query, (single.size, single.mtime_ns))
-            return
-        selector = fs.FileSelector(place.path, recursive=True, allow_not_found=True)
-        listing = place.filesystem.get_file_info(selector)
+        listing = _listing(place)
+        if not any(entry.is_file for entry in listing):
+            single = place.filesystem.get_file_info(place.path)
+            if single.is_file:
+                yield _File(name, query, (single.size, single.mtime_ns))
+                return
     except OSError as error:
         raise UsageError(f"{name} cannot be listed: {error}") from error
     endings = (*IMAGE_SUFFIXES, *CONTAINER_SUFFIXES)
@@ -226,6 +224,16 @@ def _remote(address: str) -> Iterator[_File]:
         uri = place.prefix + entry.path
         if fixed == name or fnmatch.fnmatch(uri, name):
             yield _File(uri, query, (entry.size, entry.mtime_ns), listed=True)
+
+
+def _listing(place: Location) -> list[Any]:
+    from pyarrow import fs
+
+    selector = fs.FileSelector(place.path, recursive=True, allow_not_found=True)
+    try:
+        return place.filesystem.get_file_info(selector)  # type: ignore[no-any-return]
+    except NotADirectoryError:
+        return []
 
 
 def _is_photo_name(address: str) -> bool:

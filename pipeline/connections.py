@@ -76,7 +76,7 @@ def read_remote(
             f"{address} was not read within {timeout_s:g} s; run again, it is tried again"
         ) from None
     except Exception as error:  # the libraries below raise exceptions of a dozen families
-        if "InvalidRange" in str(error):  # there are no bytes after start
+        if "not satisfiable" in str(error):  # HTTP's words for a range after the end
             return b""
         raise SourceUnavailable(f"{address} cannot be read: {first_line(error)}") from error
     return data

@@ -120,6 +120,10 @@ class Location:
         aside.write_bytes(data)
         aside.replace(target)
 
+    def delete(self) -> None:
+        """Delete the file; it must exist."""
+        self.filesystem.delete_file(self.path)
+
 
 def locate(address: str) -> Location:
     """Turn a path or URI into a `Location`; nothing is opened.
@@ -160,7 +164,7 @@ def check_writable(root: Location) -> None:
     probe = root.child(f".writable-{uuid.uuid4().hex}")
     try:
         probe.write(b"")
-        probe.filesystem.delete_file(probe.path)
+        probe.delete()
     except OSError as error:
         raise UsageError(
             f"nothing can be written under {root.uri} ({first_line(error)}); give a folder or "
@@ -233,7 +237,7 @@ def _put(folder: Path, target: Location, last: str, replace: bool) -> None:
     if target.child(last).exists():
         if not replace:
             return
-        target.filesystem.delete_file(target.child(last).path)
+        target.child(last).delete()
         target.filesystem.delete_dir_contents(target.path)
     names = sorted(path.name for path in folder.iterdir() if path.name != last)
     for name in (*names, last):
