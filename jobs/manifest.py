@@ -87,7 +87,7 @@ class Stamp:
 
 def new_run() -> str:
     """A name that no other run has, and that sorts by time."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{uuid.uuid4().hex[:8]}"
 
 
 @dataclass

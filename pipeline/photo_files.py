@@ -130,10 +130,10 @@ class _RowGroup:
         self._file = (where["address"], where["size"])
         stream = RangeFile(locate(where["address"]), where["size"], timeout_s)
         try:
-            with pq.ParquetFile(stream) as file:
+            with pq.ParquetFile(stream, page_checksum_verification=True) as file:
                 group, self._first = _group_of(file.metadata, where["row"])
                 table = file.read_row_group(group, columns=[where["column"]], use_threads=False)
-        except (pa.ArrowException, IndexError, ValueError) as error:
+        except (pa.ArrowException, IndexError, ValueError, OSError) as error:
             raise UnreadableSource(
                 f"{where['address']} is damaged or has changed: {error}"
             ) from error

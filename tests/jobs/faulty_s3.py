@@ -67,7 +67,7 @@ def faulty_s3(server: str) -> Iterator[FaultyS3]:
                 status = 503 if isinstance(fault, str) else int(str(fault))
                 self._answer(status, {"Content-Type": "application/xml"}, _ERROR.format(code))
 
-        do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = handle_any  # noqa: N815
+        do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = handle_any
 
         def _body(self) -> bytes:
             if "chunked" not in self.headers.get("Transfer-Encoding", ""):

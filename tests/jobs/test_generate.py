@@ -47,7 +47,9 @@ def _outcomes(out: Path) -> list[tuple[object, ...]]:
     """The manifest, sorted: Ray finishes in any order."""
     columns = ["source", "id", "outcome", "error_code", "error_message", "error_stage", "scores"]
     rows = pq.read_table(out / "manifest").to_pylist()
-    return sorted((tuple(row[column] for column in columns) for row in rows), key=lambda row: row[0])
+    return sorted(
+        (tuple(row[column] for column in columns) for row in rows), key=lambda row: row[0]
+    )
 
 
 @pytest.mark.usefixtures("ray_cluster")

@@ -32,7 +32,7 @@ def proxy(s3_server: str) -> Iterator[FaultyS3]:
         endpoint_url=s3_server,
         region_name="us-east-1",
         aws_access_key_id="testing",
-        aws_secret_access_key="testing",  # noqa: S106
+        aws_secret_access_key="testing",
     )
     client.create_bucket(Bucket="intake")
     for name in [f"many/{i % 7}/{i:03}.jpg" for i in range(40)]:
