@@ -7,6 +7,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import pyarrow.parquet as pq
 import pytest
@@ -68,9 +69,9 @@ def execute(stages: Sequence[Stage], rows: list[Row], progress: Progress) -> Ite
 class World:
     """A folder of photos, a destination, and a disk that may fail for ever at any write."""
 
-    made: Counter[str] = Counter()
-    given = 0
-    writes_left = -1
+    made: ClassVar[Counter[str]] = Counter()
+    given: ClassVar[int] = 0
+    writes_left: ClassVar[int] = -1
 
     def __init__(self, folder: Path) -> None:
         self.photos, self.out = folder / "in", folder / "out"
