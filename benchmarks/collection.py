@@ -75,9 +75,7 @@ def measure(photos: Path, out: Path) -> dict[str, Any]:
     return {"seconds": {k: round(v, 1) for k, v in phases.items()}, "peak_mb": round(peak_mb)}
 
 
-def _timed(
-    stack: contextlib.ExitStack, module: Any, name: str, phases: dict[str, float]
-) -> None:
+def _timed(stack: contextlib.ExitStack, module: Any, name: str, phases: dict[str, float]) -> None:
     function = getattr(module, name)
 
     def timed(*arguments: Any, **options: Any) -> Any:

@@ -94,7 +94,7 @@ def _stamp(batch: Batch, recipe: Recipe) -> manifest.Stamp:
         run=manifest.new_run(),
         recipe=resume.recipe_key(recipe, parse_formats(batch.options.formats)),
         model_hash=recipe.model_hash,
-        tag="all" if shard is None else f"{shard.number}of{shard.count}",
+        tag=manifest.ALL if shard is None else f"{shard.number}of{shard.count}",
     )
 
 
@@ -161,8 +161,10 @@ def _finish(
     """Tidy the manifest, and write what is made from it: the gallery and the failures."""
     compact(root, stamp.tag)
     snapshot = manifest.load(root, (*summary.COLUMNS, *gallery.COLUMNS))
-    _write_failed(root, snapshot)
-    gallery.write_gallery(root, snapshot)
+    news = pc.any(pc.equal(snapshot.table["run"], stamp.run)).as_py()
+    if news or not root.child(gallery.INDEX).exists():
+        _write_failed(root, snapshot)
+        gallery.write_gallery(root, snapshot)
     rows = snapshot.rows
     mine = pc.is_in(rows["source"], value_set=listing.table["source"].combine_chunks())
     return summary.summarise(rows.filter(mine), stamp.run, seconds)

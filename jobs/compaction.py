@@ -2,7 +2,8 @@
 
 New parts are complete before those that they replace are deleted, and only parts that were read
 are deleted. So a run that is killed on the way leaves rows twice, which reading sorts out, and
-parts that another run adds meanwhile stay.
+parts that another run adds meanwhile stay. A job with a shard puts only its own parts together, so
+that those that share a destination do not do the same work, and a job without one all.
 """
 
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.listing import codes_of
-from jobs.manifest import SCHEMA, Snapshot, load, read_part, write_part
+from jobs.manifest import ALL, SCHEMA, Snapshot, load, read_part, write_part
 from pipeline.storage import Location
 
 _SMALL_ROWS = 100_000
@@ -20,7 +21,7 @@ _PART_ROWS = 250_000
 
 
 def compact(root: Location, tag: str) -> None:
-    """Rewrite what needs it among the parts that runs with ``tag`` wrote.
+    """Rewrite what needs it among the parts that runs with ``tag`` wrote, or among all parts.
 
     Those are parts with rows that do not count, with avatars that turn out to be those of another
     photo, and small parts if there are several.
@@ -45,11 +46,12 @@ def compact(root: Location, tag: str) -> None:
 
 
 def _to_rewrite(snapshot: Snapshot, tag: str, changed: np.ndarray) -> list[int]:
+    prefix = "part-" if tag == ALL else f"part-{tag}-"
     dirty, small = [], []
     start = 0
     for number, ((place, _), end) in enumerate(zip(snapshot.parts, snapshot.ends, strict=True)):
         rows, start = int(end) - start, int(end)
-        if not place.path.rpartition("/")[2].startswith(f"part-{tag}-"):
+        if not place.path.rpartition("/")[2].startswith(prefix):
             continue
         touched = np.searchsorted(changed, [end - rows, end])
         if len(snapshot.current_in(number)) < rows or touched[0] < touched[1]:

@@ -5,8 +5,10 @@ the column of names.
 """
 
 import io
+import json
 import tarfile
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
@@ -25,6 +27,7 @@ CONTAINER_SUFFIXES = (TAR_SUFFIX, PARQUET_SUFFIX)
 IMAGE_COLUMNS = ("image", "bytes", "image_bytes")
 NAME_COLUMNS = ("id", "key", "__key__", "path", "file_name")
 MAX_ROW_GROUP_BYTES = 512 * 2**20
+_NOTED = ("name", "start", "bytes")
 _HEADER_BYTES = 32_768
 _MAX_HEADER_BYTES = 2**20
 _BLOCK = 512
@@ -45,21 +48,46 @@ class Content:
     problem: dict[str, Any] | None = None
 
 
-def list_container(place: Location, size: int) -> Content:
+def list_container(place: Location, size: int, notes: Location | None = None) -> Content:
     """List the photos in a container of ``size`` bytes.
 
     A damaged one has what could be listed, and its problem.
 
+    Args:
+        place: the container.
+        size: of it, in bytes.
+        notes: where to write down what is in a tar, and to read it from another time, since each of
+            its photos costs a request.
+
     Raises:
         UsageError: a Parquet file has no column of images, or row groups that are too large.
     """
-    listed = _list_tar if place.path.lower().endswith(TAR_SUFFIX) else _list_parquet
     try:
-        return listed(place, size)
+        if not place.path.lower().endswith(TAR_SUFFIX):
+            return _list_parquet(place, size)
+        return _list_tar(place, size) if notes is None else _noted(place, size, notes)
     except UnreadableSource as error:
         return Content({}, problem={"problem": str(error)})
     except SourceUnavailable as error:
         return Content({}, problem={"problem": str(error), "unavailable": True})
+
+
+def _noted(place: Location, size: int, notes: Location) -> Content:
+    with suppress(UnreadableSource, pa.ArrowException, KeyError):  # not there, or not ours
+        table = pq.read_table(pa.BufferReader(notes.read()))
+        problem = json.loads(table.schema.metadata[b"problem"])
+        photos = zip(*(table[name].to_pylist() for name in _NOTED), strict=True)
+        return Content({"address": place.address}, photos, problem)
+    content = _list_tar(place, size)
+    content.photos = list(content.photos)
+    columns = zip(*content.photos, strict=True) if content.photos else ([], [], [])
+    table = pa.table(dict(zip(_NOTED, columns, strict=True)))
+    table = table.replace_schema_metadata({"problem": json.dumps(content.problem)})
+    stream = io.BytesIO()
+    pq.write_table(table, stream, compression="zstd")
+    with suppress(OSError):  # the next run lists it again
+        notes.write(stream.getvalue())
+    return content
 
 
 class _Headers(io.BufferedReader):

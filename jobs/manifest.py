@@ -61,6 +61,7 @@ SCHEMA = pa.schema(
 """One row an outcome; ``seconds`` is the sum of ``timings_s``, which is by stage; ``recipe`` is a
 hash of everything but the photo that decides the avatar's files; ``source_bytes`` and
 ``source_mtime_ns`` are those of the file that the photo is or lies in."""
+ALL = "all"
 _KEYS = ("source", "face_index", "face_count", "finished")
 _FLUSH_ROWS, _FLUSH_S = 10_000, 10.0
 _MOST_UNWRITTEN = 100_000
@@ -76,13 +77,13 @@ class Stamp:
         run: the run's own name, made by `new_run`.
         recipe: see `SCHEMA`.
         model_hash: of the model folder.
-        tag: begins the names of the run's parts; only runs with the same tag put them together.
+        tag: begins the names of the run's parts: its shard, or `ALL`.
     """
 
     run: str
     recipe: str
     model_hash: str
-    tag: str = "all"
+    tag: str = ALL
 
 
 def new_run() -> str:

@@ -8,6 +8,7 @@ names is always taken, so that whatever is wrong with it gets an outcome.
 
 import fnmatch
 import glob
+import hashlib
 import os
 import stat
 import zlib
@@ -23,6 +24,8 @@ from pipeline.errors import UsageError
 from pipeline.storage import Location, locate, split_options
 
 LIST_SUFFIX = ".txt"
+NOTES = "listing"
+"""Folder under the destination that says what is in remote tars."""
 _WILDCARDS = "*?["
 _CONTAINERS_AT_ONCE = 16
 
@@ -64,7 +67,9 @@ class _File(NamedTuple):
 
 
 def list_sources(
-    addresses: Iterable[str], exclude: str | None = None, shard: Shard | None = None
+    addresses: Iterable[str],
+    exclude: str | None = None,
+    shard: Shard | None = None,
 ) -> Listing:
     """List the photos behind ``addresses``.
 
@@ -73,7 +78,8 @@ def list_sources(
             address a line, and URIs of objects or prefixes such as ``s3://bucket/prefix``. A
             ``.tar`` gives the images in it, a ``.parquet`` one image a row.
         exclude: folder or URI, the run's own destination, whose content is left out of what
-            folders, globs and prefixes give.
+            folders, globs and prefixes give. What is in remote tars is written down there, and
+            read from there the next time.
         shard: take only this part. A container belongs to one part as a whole.
 
     Returns:
@@ -96,7 +102,7 @@ def list_sources(
                 containers.append(file)
             else:
                 _add_file(builder, origins, file)
-    _add_containers(builder, containers)
+    _add_containers(builder, containers, None if exclude is None else locate(exclude))
     return builder.finish()
 
 
@@ -133,10 +139,12 @@ def _add_file(builder: ListingBuilder, origins: dict[str, int], file: _File) -> 
     builder.add(file.source, file.facts, origins[file.query])
 
 
-def _add_containers(builder: ListingBuilder, files: list[_File]) -> None:
+def _add_containers(builder: ListingBuilder, files: list[_File], root: Location | None) -> None:
     def opened(file: _File) -> Content:
-        address = f"{file.source}?{file.query}" if file.query else file.source
-        return list_container(locate(address), file.facts[0] or 0)
+        place = locate(f"{file.source}?{file.query}" if file.query else file.source)
+        noted = root is not None and not place.is_local and None not in file.facts
+        notes = root.child(NOTES, f"{_digest(file)}.parquet") if root and noted else None
+        return list_container(place, file.facts[0] or 0, notes)
 
     with ThreadPoolExecutor(_CONTAINERS_AT_ONCE) as pool:
         for file, content in zip(files, pool.map(opened, files), strict=True):
@@ -145,6 +153,11 @@ def _add_containers(builder: ListingBuilder, files: list[_File]) -> None:
                 builder.add(f"{file.source}#{name}", file.facts, origin, start, count)
             if content.problem is not None:
                 builder.add(file.source, file.facts, builder.add_origin(content.problem))
+
+
+def _digest(file: _File) -> str:
+    """A name for what is known of a container, another if it changes."""
+    return hashlib.sha256(repr((file.source, *file.facts)).encode()).hexdigest()[:24]
 
 
 def _expand(address: str) -> Iterator[_File]:

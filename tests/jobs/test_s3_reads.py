@@ -139,6 +139,26 @@ def test_containers_are_read_by_ranges(proxy: FaultyS3) -> None:
     assert "HEAD" not in proxy.count("boxes/a.tar") | proxy.count("boxes/b.parquet")
 
 
+def test_a_tar_is_listed_once(proxy: FaultyS3) -> None:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        for number in range(3):
+            member = tarfile.TarInfo(f"{number}.jpg")
+            member.size = 100_000
+            tar.addfile(member, io.BytesIO(bytes([number]) * member.size))
+    place = locate(f"{BUCKET}/shards/a.tar")
+    place.write(stream.getvalue()[:250_000])
+    first = list_sources([f"{BUCKET}/shards"], exclude=f"{BUCKET}/made")
+    proxy.requests.clear()
+    again = list_sources([f"{BUCKET}/shards"], exclude=f"{BUCKET}/made")
+    assert again == first
+    assert len(again) == 3, "two photos, and that it was cut off"
+    assert proxy.count("a.tar") == {}
+    place.write(stream.getvalue())
+    assert len(list_sources([f"{BUCKET}/shards"], exclude=f"{BUCKET}/made")) == 3
+    assert proxy.count("a.tar")["GET"] > 2, "a tar that changed is listed anew"
+
+
 def test_a_container_that_cannot_be_read_now_is_tried_again(proxy: FaultyS3) -> None:
     locate(f"{BUCKET}/sick/a.tar").write(bytes(10_240))
     proxy.faults["a.tar"] = itertools.repeat(503)
