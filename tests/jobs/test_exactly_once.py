@@ -49,7 +49,7 @@ class Bear(Stage):
         return [self._bear(row) for row in rows]
 
     def _bear(self, row: Row) -> Row:
-        text = row["image"].decode()
+        text = row["image"].decode().strip()
         if text == "bad":
             raise UnreadableImage("bad")
         if text == "buggy":
@@ -81,7 +81,7 @@ class World:
         self.put("0.jpg", "red")
 
     def put(self, name: str, content: str) -> None:
-        (self.photos / name).write_text(content)
+        (self.photos / name).write_text(f"{content:6}")  # the size never tells that it changed
         self.clock += 1
         os.utime(self.photos / name, ns=(self.clock, self.clock))
 
@@ -110,7 +110,7 @@ class World:
         rows = pq.read_table(self.out / "manifest").to_pylist()
         by_source = {row["source"]: row for row in rows}
         assert len(by_source) == len(rows), "a row for each source, and no more"
-        contents = {str(path): path.read_text() for path in self.photos.iterdir()}
+        contents = {str(path): path.read_text().strip() for path in self.photos.iterdir()}
         for source, content in contents.items():
             row = by_source[source]
             assert row["error_code"] == EXPECTED.get(content)
@@ -118,7 +118,7 @@ class World:
                 row["error_code"], "failed"
             )
             if row["outcome"] == "ok":
-                sha256 = hashlib.sha256(content.encode()).hexdigest()
+                sha256 = hashlib.sha256(f"{content:6}".encode()).hexdigest()
                 assert row["id"] == RECIPE.photo_id(sha256)
                 assert (self.out / row["id"] / "avatar.json").is_file()
         for content in set(contents.values()) - set(EXPECTED):
@@ -163,7 +163,7 @@ def _flush_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs.manifest.Writer.__init__, "__defaults__", (0, 0.0))
 
 
-_names = st.integers(0, 4).map("{}.jpg".format)
+_names = st.integers(0, 2).map("{}.jpg".format)
 _steps = st.one_of(
     st.tuples(st.just("put"), _names, st.sampled_from(CONTENTS)),
     st.tuples(st.just("remove"), _names),
@@ -173,7 +173,7 @@ _steps = st.one_of(
 
 
 @settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.lists(_steps, min_size=2, max_size=14))
 def test_each_photo_has_exactly_one_outcome(steps: list[tuple[object, ...]]) -> None:
@@ -188,7 +188,7 @@ def test_each_photo_has_exactly_one_outcome(steps: list[tuple[object, ...]]) -> 
         World.given = 0
         world.run()
         world.check()
-        retried = [p for p in world.photos.iterdir() if p.read_text() in ("buggy", "deadly")]
+        retried = [p for p in world.photos.iterdir() if p.read_text().strip() in ("buggy", "deadly")]
         assert World.given == len(retried), "what is finished is not even given to the executor"
 
 
