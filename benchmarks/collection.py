@@ -22,6 +22,7 @@ from typing import Any
 
 import jobs.batch
 from jobs.batch import Batch, run_batch
+from jobs.passes import WAVE_ROWS
 from jobs.progress import Progress
 from pipeline.graph import GraphOptions
 from pipeline.photo_files import INPUT
@@ -40,7 +41,7 @@ def write_photos(folder: Path, count: int) -> None:
         (parent / f"portrait-{number:08}.jpg").touch()
 
 
-def measure(photos: Path, out: Path) -> dict[str, Any]:
+def measure(photos: Path, out: Path, wave_rows: int) -> dict[str, Any]:
     """One run over ``photos``; seconds by phase and what the process held at most."""
     phases: dict[str, float] = {}
 
@@ -54,7 +55,11 @@ def measure(photos: Path, out: Path) -> dict[str, Any]:
 
     recipe = Recipe(model_hash="none")
     batch = Batch(
-        addresses=[str(photos)], destination=str(out), options=GraphOptions(), as_json=True
+        addresses=[str(photos)],
+        destination=str(out),
+        options=GraphOptions(),
+        as_json=True,
+        wave_rows=wave_rows,
     )
     with contextlib.ExitStack() as stack:
         for module, name in (
@@ -99,13 +104,22 @@ def main() -> None:
     """Run the benchmark and print one JSON object a run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=int, default=100_000)
+    parser.add_argument("--wave-rows", type=int, default=WAVE_ROWS)
     parser.add_argument("--workspace", help="where to make the files; the system's by default")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.workspace) as workspace:
         photos, out = Path(workspace, "photos"), Path(workspace, "out")
         write_photos(photos, options.photos)
         for run in ("first", "again"):
-            print(json.dumps({"run": run, "photos": options.photos, **measure(photos, out)}))
+            print(
+                json.dumps(
+                    {
+                        "run": run,
+                        "photos": options.photos,
+                        **measure(photos, out, options.wave_rows),
+                    }
+                )
+            )
         pages = [path.stat().st_size for path in [*out.glob("gallery/*"), out / "index.html"]]
         parts = [path.stat().st_size for path in out.glob("manifest/*")]
         sizes = {"pages": len(pages), "largest_page_bytes": max(pages)}

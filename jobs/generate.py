@@ -20,8 +20,8 @@ class GenerateOptions(AvatarOptions):
     Example: headsplat generate s3://bucket/photos s3://bucket/avatars --address auto
 
     Attributes:
-        paths: what to make avatars of (folders of photos, photos, globs, .txt lists, s3:// and
-            other URIs) and, last, the folder or URI for the avatars.
+        paths: what to make avatars of (folders, photos, .tar, .parquet, .txt lists, globs, s3://
+            and other URIs) and, last, the folder or URI for the avatars.
         address: Ray cluster to run on, "auto" for the one this machine belongs to; by default
             Ray is started here for the length of the job.
         cpus: CPUs to plan for; by default those that the cluster has now. Give it, and gpus, for

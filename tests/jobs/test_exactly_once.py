@@ -188,7 +188,9 @@ def test_each_photo_has_exactly_one_outcome(steps: list[tuple[object, ...]]) -> 
         World.given = 0
         world.run()
         world.check()
-        retried = [p for p in world.photos.iterdir() if p.read_text().strip() in ("buggy", "deadly")]
+        retried = [
+            p for p in world.photos.iterdir() if p.read_text().strip() in ("buggy", "deadly")
+        ]
         assert World.given == len(retried), "what is finished is not even given to the executor"
 
 
