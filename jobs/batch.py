@@ -152,7 +152,8 @@ def _write_not_reached(root: Location, listing: Listing, stamp: manifest.Stamp) 
         else pa.nulls(len(facts), field.type)
         for field in manifest.SCHEMA
     ]
-    manifest.write_part(root, stamp.tag, pa.Table.from_arrays(arrays, schema=manifest.SCHEMA))
+    table = pa.Table.from_arrays(arrays, schema=manifest.SCHEMA)
+    manifest.write_part(root, stamp.tag, [table])
 
 
 def _finish(
@@ -174,7 +175,7 @@ def _write_failed(root: Location, snapshot: manifest.Snapshot) -> None:
     """Write the rows that are not ok to ``failed.jsonl``, with the trace of each bug."""
     lines = [
         json.dumps(row, ensure_ascii=False)
-        for table in snapshot.stream(_FAILED_COLUMNS)
+        for _, table in snapshot.stream(_FAILED_COLUMNS)
         for row in table.filter(pc.not_equal(table["outcome"], "ok")).to_pylist()
     ]
     root.child(FAILED).write("".join(line + "\n" for line in lines).encode())

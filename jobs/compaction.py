@@ -7,13 +7,14 @@ that those that share a destination do not do the same work, and a job without o
 """
 
 from collections.abc import Iterator
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.listing import codes_of
-from jobs.manifest import ALL, SCHEMA, Snapshot, load, read_part, write_part
+from jobs.manifest import ALL, SCHEMA, Snapshot, load, write_part
 from pipeline.storage import Location
 
 _SMALL_ROWS = 100_000
@@ -33,16 +34,17 @@ def compact(root: Location, tag: str) -> None:
     snapshot = load(root, ("id", "outcome", "duplicate_of"))
     twins = _twins(snapshot)
     chosen = _to_rewrite(snapshot, tag, np.array(sorted(twins), np.int64))
-    waiting: list[pa.Table] = []
-    for table in _rewritten(snapshot, chosen, twins):
-        waiting.append(table)
-        if sum(map(len, waiting)) >= _PART_ROWS:
-            write_part(root, tag, pa.concat_tables(waiting))
-            waiting = []
-    if sum(map(len, waiting)):
-        write_part(root, tag, pa.concat_tables(waiting))
+    groups = _rewritten(snapshot, chosen, twins)
+    for head in groups:  # each round takes as many as a part may hold
+        write_part(root, tag, chain([head], _up_to(groups, _PART_ROWS - len(head))))
     for number in chosen:
         snapshot.parts[number][0].delete()
+
+
+def _up_to(tables: Iterator[pa.Table], rows: int) -> Iterator[pa.Table]:
+    while rows > 0 and (table := next(tables, None)) is not None:
+        rows -= len(table)
+        yield table
 
 
 def _to_rewrite(snapshot: Snapshot, tag: str, changed: np.ndarray) -> list[int]:
@@ -62,17 +64,14 @@ def _to_rewrite(snapshot: Snapshot, tag: str, changed: np.ndarray) -> list[int]:
 
 
 def _rewritten(snapshot: Snapshot, chosen: list[int], twins: dict[int, str]) -> Iterator[pa.Table]:
-    for number in chosen:
-        table = read_part(*snapshot.parts[number], SCHEMA.names)
-        start = int(snapshot.ends[number]) - len(table)
-        marks = {row - start: twins[row] for row in twins if start <= row < start + len(table)}
-        if marks:
-            column = table["duplicate_of"].to_pylist()
-            for row, owner in marks.items():
-                column[row] = owner
-            place = SCHEMA.get_field_index("duplicate_of")
-            table = table.set_column(place, SCHEMA.field(place), pa.array(column, pa.string()))
-        yield table.take(pa.array(snapshot.current_in(number)))
+    place = SCHEMA.get_field_index("duplicate_of")
+    for numbers, table in snapshot.stream(SCHEMA.names, chosen):
+        if not len(table):
+            continue
+        owners = [twins.get(number) for number in numbers.tolist()]
+        marks = pa.array(owners, pa.string())
+        marked = pc.coalesce(marks, table["duplicate_of"])
+        yield table.set_column(place, SCHEMA.field(place), marked)
 
 
 def _twins(snapshot: Snapshot) -> dict[int, str]:

@@ -103,7 +103,7 @@ def _kinds(snapshot: Snapshot) -> dict[str, int]:
 
 
 def _rows(snapshot: Snapshot) -> Iterator[Row]:
-    for table in snapshot.stream(_SHOWN):
+    for _, table in snapshot.stream(_SHOWN):
         for batch in table.to_batches(max_chunksize=_ROWS_AT_ONCE):
             yield from batch.to_pylist(maps_as_pydicts="strict")
 

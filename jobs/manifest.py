@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Self
@@ -64,6 +65,7 @@ hash of everything but the photo that decides the avatar's files; ``source_bytes
 ALL = "all"
 _KEYS = ("source", "face_index", "face_count", "finished")
 _FLUSH_ROWS, _FLUSH_S = 10_000, 10.0
+_GROUP_ROWS = 10_000
 _MOST_UNWRITTEN = 100_000
 _READERS = 8
 _ATTEMPTS = 3
@@ -121,15 +123,25 @@ class Snapshot:
         return int(newest or 0)
 
     def current_in(self, part: int) -> np.ndarray:
-        """The rows of one part that count, by their numbers in it."""
+        """The rows of one part that count, by their numbers in `table`."""
         start = self.ends[part - 1] if part else 0
         first, last = np.searchsorted(self.current, [start, self.ends[part]])
-        return self.current[first:last] - start
+        return self.current[first:last]
 
-    def stream(self, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """The rows that count, a part at a time."""
-        for number, (place, size) in enumerate(self.parts):
-            yield read_part(place, size, columns).take(pa.array(self.current_in(number)))
+    def stream(
+        self, columns: Sequence[str], parts: Iterable[int] | None = None
+    ) -> Iterator[tuple[np.ndarray, pa.Table]]:
+        """The rows that count, some thousand at a time, with their numbers in `table`."""
+        for part in range(len(self.parts)) if parts is None else parts:
+            start = int(self.ends[part - 1]) if part else 0
+            current = self.current_in(part)
+            with _open_part(*self.parts[part]) as file:
+                for group in range(file.num_row_groups):
+                    rows = _in_schema(file.read_row_group(group, list(columns)), columns)
+                    first, last = np.searchsorted(current, [start, start + len(rows)])
+                    numbers = current[first:last]
+                    yield numbers, rows.take(pa.array(numbers - start))
+                    start += len(rows)
 
 
 def load(root: Location, columns: Iterable[str] = ()) -> Snapshot:
@@ -144,7 +156,7 @@ def load(root: Location, columns: Iterable[str] = ()) -> Snapshot:
         parts = list_parts(root)
         try:
             with ThreadPoolExecutor(_READERS) as pool:
-                tables = list(pool.map(lambda part: read_part(part[0], part[1], wanted), parts))
+                tables = list(pool.map(lambda part: _read_part(part[0], part[1], wanted), parts))
         except UnreadableSource:  # another run has just put parts together
             if attempt == _ATTEMPTS - 1:
                 raise
@@ -169,30 +181,25 @@ def list_parts(root: Location) -> list[tuple[Location, int]]:
     ]
 
 
-def read_part(place: Location, size: int, columns: Sequence[str]) -> pa.Table:
-    """Read columns of one part; a column that it lacks is refused.
-
-    Raises:
-        UsageError: it is damaged.
-        UnreadableSource: it is gone.
-        SourceUnavailable: it cannot be read now.
-    """
-    try:
-        with pq.ParquetFile(RangeFile(place, size)) as file:
-            table = file.read(columns=list(columns), use_threads=False)
-        return table.select(columns).cast(pa.schema([SCHEMA.field(name) for name in columns]))
-    except (pa.ArrowException, ValueError, KeyError) as error:
-        raise UsageError(
-            f"{place.uri} is damaged ({error}); move it away and run again: the avatars stay, and "
-            "their rows come back"
-        ) from error
-
-
-def write_part(root: Location, tag: str, table: pa.Table) -> None:
+def write_part(root: Location, tag: str, tables: Iterable[pa.Table]) -> None:
     """Add a part to the manifest; it appears whole."""
     stream = io.BytesIO()
-    pq.write_table(table, stream, compression="zstd")
+    with pq.ParquetWriter(stream, SCHEMA, compression="zstd") as file:
+        for table in _gathered(tables):
+            file.write_table(table, row_group_size=_GROUP_ROWS)
     root.child(FOLDER, f"part-{tag}-{new_run()}.parquet").write(stream.getvalue())
+
+
+def _gathered(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Small tables put together, so that a part of many has few row groups."""
+    waiting: list[pa.Table] = []
+    for table in tables:
+        waiting.append(table)
+        if sum(map(len, waiting)) >= _GROUP_ROWS:
+            yield pa.concat_tables(waiting)
+            waiting = []
+    if waiting:
+        yield pa.concat_tables(waiting)
 
 
 class Writer:
@@ -248,7 +255,9 @@ class Writer:
         if not self._rows:
             return
         try:
-            write_part(self._root, self._stamp.tag, pa.Table.from_pylist(self._rows, schema=SCHEMA))
+            write_part(
+                self._root, self._stamp.tag, [pa.Table.from_pylist(self._rows, schema=SCHEMA)]
+            )
         except OSError as error:
             raise ProcessingError(
                 f"{len(self._rows):,} outcomes cannot be written to {self._root.uri}: {error}; "
@@ -270,6 +279,28 @@ def _manifest_row(row: Row, stamp: Stamp, finished_us: int) -> Row:
         "seconds": round(sum(timings.values()), 3),
         "scores": {k: v for k, v in (row.get("scores") or {}).items() if v is not None},
     }
+
+
+def _read_part(place: Location, size: int, columns: Sequence[str]) -> pa.Table:
+    with _open_part(place, size) as file:
+        return _in_schema(file.read(list(columns), use_threads=False), columns)
+
+
+@contextmanager
+def _open_part(place: Location, size: int) -> Iterator[pq.ParquetFile]:
+    """Raises UsageError if it is damaged, UnreadableSource if it is gone."""
+    try:
+        with pq.ParquetFile(RangeFile(place, size)) as file:
+            yield file
+    except (pa.ArrowException, ValueError, KeyError) as error:
+        raise UsageError(
+            f"{place.uri} is damaged ({error}); move it away and run again: the avatars stay, and "
+            "their rows come back"
+        ) from error
+
+
+def _in_schema(table: pa.Table, columns: Sequence[str]) -> pa.Table:
+    return table.select(columns).cast(pa.schema([SCHEMA.field(name) for name in columns]))
 
 
 def _current(table: pa.Table) -> np.ndarray:
