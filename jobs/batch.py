@@ -168,7 +168,7 @@ def _finish(
         gallery.write_gallery(root, snapshot)
     rows = snapshot.rows
     mine = pc.is_in(rows["source"], value_set=listing.table["source"].combine_chunks())
-    return summary.summarise(rows.filter(mine), stamp.run, seconds)
+    return summary.summarise(rows.select(summary.COLUMNS).filter(mine), stamp.run, seconds)
 
 
 def _write_failed(root: Location, snapshot: manifest.Snapshot) -> None:

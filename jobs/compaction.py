@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.listing import codes_of
+from jobs.listing import codes_of, taken
 from jobs.manifest import ALL, SCHEMA, Snapshot, load, write_part
 from pipeline.storage import Location
 
@@ -85,7 +85,7 @@ def _twins(snapshot: Snapshot) -> dict[int, str]:
     numbers = np.flatnonzero(own.to_numpy())
     if not len(numbers):
         return {}
-    made = rows.take(pa.array(numbers))
+    made = taken(rows, numbers)
     group = codes_of(made["id"])
     order = np.lexsort((made["finished"].cast(pa.int64()).to_numpy(), group))
     first = np.append(True, np.diff(group[order]) != 0)

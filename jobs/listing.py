@@ -26,7 +26,7 @@ SCHEMA = pa.schema(
 or lies in; null if it says nothing. ``start`` is an offset in bytes in a tar, a row of a Parquet
 file."""
 FACTS = ("source", "source_bytes", "source_mtime_ns")
-_PIECE = 65_536
+_PIECE = 16_384
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ class Listing:
         return [self._row(values) for values in self.table.take(pa.array(indices)).to_pylist()]
 
     def kept(self, indices: np.ndarray) -> "Listing":
-        """Only these photos, in this order."""
-        return Listing(self.table.take(pa.array(indices)), self.origins)
+        """Only these photos, numbers ascending."""
+        return Listing(taken(self.table, indices), self.origins)
 
     def _row(self, values: Row) -> Row:
         row = {name: values[name] for name in FACTS}
@@ -131,6 +131,11 @@ def codes_of(texts: pa.ChunkedArray) -> np.ndarray:
     return encoded.indices.to_numpy()  # type: ignore[no-any-return]
 
 
+def taken(table: pa.Table, numbers: np.ndarray) -> pa.Table:
+    """Some rows of a table by their numbers, ascending; the table itself if those are all."""
+    return table if len(numbers) == len(table) else table.take(pa.array(numbers))
+
+
 def _distinct(table: pa.Table) -> pa.Table:
     _, first = np.unique(codes_of(table["source"]), return_index=True)
-    return table if len(first) == len(table) else table.take(pa.array(np.sort(first)))
+    return taken(table, np.sort(first))

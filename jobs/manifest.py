@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from jobs.listing import codes_of
+from jobs.listing import codes_of, taken
 from pipeline.errors import ProcessingError, UnreadableSource, UsageError
 from pipeline.photo_files import RangeFile
 from pipeline.stage import Row
@@ -115,7 +115,7 @@ class Snapshot:
     @property
     def rows(self) -> pa.Table:
         """The columns of the rows that count."""
-        return self.table.take(pa.array(self.current))
+        return taken(self.table, self.current)
 
     def newest_us(self) -> int:
         """When the newest row was finished, microseconds since 1970; 0 if there is none."""
@@ -140,7 +140,7 @@ class Snapshot:
                     rows = _in_schema(file.read_row_group(group, list(columns)), columns)
                     first, last = np.searchsorted(current, [start, start + len(rows)])
                     numbers = current[first:last]
-                    yield numbers, rows.take(pa.array(numbers - start))
+                    yield numbers, taken(rows, numbers - start)
                     start += len(rows)
 
 
