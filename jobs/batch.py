@@ -1,7 +1,6 @@
-"""What `make` and `generate` share: list, run, settle every outcome, write, sum up."""
+"""What `make` and `generate` share: list, run, record every outcome as it comes, sum up."""
 
 import json
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,16 +8,32 @@ from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
 
-from jobs import gallery, manifest
-from jobs.outcomes import CRASHED, NOT_REACHED, exit_code, settle, totals
-from jobs.passes import Execute, run_passes
-from jobs.sources import list_sources
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jobs import gallery, manifest, resume, summary
+from jobs.compaction import compact
+from jobs.listing import Listing
+from jobs.outcomes import NOT_REACHED, REASONS
+from jobs.passes import WAVE_ROWS, Execute, run_passes
+from jobs.sources import Shard, list_sources
+from pipeline.avatar_folder import parse_formats
 from pipeline.errors import ProcessingError
 from pipeline.graph import GraphOptions, build_graph, build_recipe, describe
 from pipeline.recipe import Recipe
-from pipeline.stage import Row, Stage
+from pipeline.stage import Stage
 from pipeline.storage import Location, check_writable, locate, remove_stale
 
+FAILED = "failed.jsonl"
+_FAILED_COLUMNS = (
+    "source",
+    "id",
+    "outcome",
+    "error_code",
+    "error_message",
+    "error_stage",
+    "error_trace",
+)
 _VERSIONED = ("headsplat", "torch", "diffusers", "ray", "numpy", "pillow", "onnxruntime", "numba")
 
 
@@ -31,12 +46,16 @@ class Batch:
         destination: folder or URI for the avatars.
         options: how the avatars are made.
         as_json: print one JSON object on stdout instead of a summary.
+        shard: do only this part of the photos.
+        wave_rows: see `jobs.passes.WAVE_ROWS`.
     """
 
     addresses: Sequence[str]
     destination: str
     options: GraphOptions
     as_json: bool = False
+    shard: Shard | None = None
+    wave_rows: int = WAVE_ROWS
 
 
 def run_batch(batch: Batch, execute: Execute) -> int:
@@ -51,48 +70,125 @@ def run_batch(batch: Batch, execute: Execute) -> int:
         KeyboardInterrupt: the user stopped it; what was finished is written.
     """
     started = time.monotonic()
-    sources = list_sources(batch.addresses, exclude=batch.destination)
     root = locate(batch.destination)
     recipe = build_recipe(batch.options)
-    stages = build_graph(batch.options, root.uri, recipe)
+    stages = build_graph(batch.options, root.address, recipe)
+    listing = list_sources(batch.addresses, exclude=batch.destination, shard=batch.shard)
     check_writable(root)
-    manifest.read_manifest(root)  # a damaged one is better known now than after the work
-    remove_stale(root)
-    rows, stopped = _run(stages, sources, execute, recipe.options.get("tries", 1))
-    remove_stale(root)
+    stamp = _stamp(batch, recipe)
+    stopped = _run(batch, stages, listing, stamp, recipe, execute)
     seconds = time.monotonic() - started
-    _write(root, rows, _record(batch, recipe, stages, rows, seconds), recipe.model_hash)
-    _print_summary(root, rows, seconds, batch.as_json)
+    told = _finish(root, listing, stamp, seconds)
+    _write_run(root, batch, _record(batch, recipe, stages, told))
+    names = {"gallery": gallery.INDEX, "manifest": manifest.FOLDER, "failed": FAILED}
+    places = {name: root.child(file).uri for name, file in names.items()}
+    summary.print_summary(told, {"destination": root.uri, **places}, as_json=batch.as_json)
     if stopped is not None:
         raise stopped
-    return exit_code(rows)
+    return told.exit_code
+
+
+def _stamp(batch: Batch, recipe: Recipe) -> manifest.Stamp:
+    shard = batch.shard
+    return manifest.Stamp(
+        run=manifest.new_run(),
+        recipe=resume.recipe_key(recipe, parse_formats(batch.options.formats)),
+        model_hash=recipe.model_hash,
+        tag=manifest.ALL if shard is None else f"{shard.number}of{shard.count}",
+    )
 
 
 def _run(
-    stages: Sequence[Stage], sources: list[str], execute: Execute, tries: int
-) -> tuple[list[Row], ProcessingError | KeyboardInterrupt | None]:
-    """Settled rows, and what stopped the run before all were reached."""
-    finished: list[Row] = []
+    batch: Batch,
+    stages: Sequence[Stage],
+    listing: Listing,
+    stamp: manifest.Stamp,
+    recipe: Recipe,
+    execute: Execute,
+) -> ProcessingError | KeyboardInterrupt | None:
+    """Work on what is unfinished; return what stopped the run before all was reached."""
+    root = locate(batch.destination)
+    tries = recipe.options.get("tries", 1)
+    before = manifest.load(root, resume.COLUMNS)
+    todo = resume.unfinished(listing, before, stamp.recipe, tries, root)
+    newest_us = before.newest_us()
+    del before  # of ten million outcomes it holds gigabytes
+    remove_stale(root)
     stopped = None
-    try:
-        for row in run_passes(stages, sources, execute, tries):
-            finished.append(row)
-    except (ProcessingError, KeyboardInterrupt) as error:
-        stopped = error
-    return settle(finished, sources, NOT_REACHED if stopped else CRASHED), stopped
+    with manifest.Writer(root, stamp, newest_us) as writer:
+        try:
+            for row in run_passes(stages, listing, todo, execute, tries, batch.wave_rows):
+                writer.add(row)
+        except (ProcessingError, KeyboardInterrupt) as error:
+            stopped = error
+    remove_stale(root)
+    if stopped is not None:
+        _write_not_reached(root, listing.kept(todo), stamp)
+    return stopped
 
 
-def _write(root: Location, rows: list[Row], record: dict[str, Any], model_hash: str) -> None:
-    earlier = manifest.read_manifest(root)
-    merged = manifest.merged(manifest.manifest_rows(rows, model_hash), earlier)
-    manifest.write_failed(root, manifest.merged(rows, earlier))
-    manifest.write_run(root, record)
-    gallery.write_gallery(root, merged)
-    manifest.write_manifest(root, merged)
+def _write_not_reached(root: Location, listing: Listing, stamp: manifest.Stamp) -> None:
+    """Give the photos that have no outcome, not even an earlier one, that of a stopped run."""
+    known = manifest.load(root).table["source"].combine_chunks()
+    missing = pc.invert(pc.is_in(listing.table["source"], value_set=known))
+    facts = listing.table.filter(missing)
+    if not len(facts):
+        return
+    constant = {
+        "outcome": "failed",
+        "error_code": NOT_REACHED,
+        "error_message": REASONS[NOT_REACHED],
+        "model_hash": stamp.model_hash,
+        "recipe": stamp.recipe,
+        "run": stamp.run,
+        "resumed": False,
+        "finished": time.time_ns() // 1000,
+    }
+    columns = {name: pa.repeat(value, len(facts)) for name, value in constant.items()}
+    columns |= {name: facts[name] for name in ("source", "source_bytes", "source_mtime_ns")}
+    arrays = [
+        columns[field.name].cast(field.type)
+        if field.name in columns
+        else pa.nulls(len(facts), field.type)
+        for field in manifest.SCHEMA
+    ]
+    table = pa.Table.from_arrays(arrays, schema=manifest.SCHEMA)
+    manifest.write_part(root, stamp.tag, [table])
+
+
+def _finish(
+    root: Location, listing: Listing, stamp: manifest.Stamp, seconds: float
+) -> summary.Summary:
+    """Tidy the manifest, and write what is made from it: the gallery and the failures."""
+    compact(root, stamp.tag)
+    snapshot = manifest.load(root, (*summary.COLUMNS, *gallery.COLUMNS))
+    news = pc.any(pc.equal(snapshot.table["run"], stamp.run)).as_py()
+    if news or not root.child(gallery.INDEX).exists():
+        _write_failed(root, snapshot)
+        gallery.write_gallery(root, snapshot)
+    rows = snapshot.rows
+    mine = pc.is_in(rows["source"], value_set=listing.table["source"].combine_chunks())
+    return summary.summarise(rows.select(summary.COLUMNS).filter(mine), stamp.run, seconds)
+
+
+def _write_failed(root: Location, snapshot: manifest.Snapshot) -> None:
+    """Write the rows that are not ok to ``failed.jsonl``, with the trace of each bug."""
+    lines = [
+        json.dumps(row, ensure_ascii=False)
+        for _, table in snapshot.stream(_FAILED_COLUMNS)
+        for row in table.filter(pc.not_equal(table["outcome"], "ok")).to_pylist()
+    ]
+    root.child(FAILED).write("".join(line + "\n" for line in lines).encode())
+
+
+def _write_run(root: Location, batch: Batch, record: dict[str, Any]) -> None:
+    shard = batch.shard
+    name = "run.json" if shard is None else f"run-{shard.number}-of-{shard.count}.json"
+    root.child(name).write((json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def _record(
-    batch: Batch, recipe: Recipe, stages: Sequence[Stage], rows: list[Row], seconds: float
+    batch: Batch, recipe: Recipe, stages: Sequence[Stage], told: summary.Summary
 ) -> dict[str, Any]:
     return {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -103,8 +199,9 @@ def _record(
         "options": dict(recipe.options),
         "formats": batch.options.formats,
         "stages": describe(stages).splitlines(),
-        "totals": totals(rows),
-        "seconds": round(seconds, 1),
+        "totals": told.totals,
+        "reasons": told.reasons,
+        "seconds": told.seconds,
         "versions": {name: _version(name) for name in _VERSIONED},
     }
 
@@ -114,32 +211,3 @@ def _version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _print_summary(root: Location, rows: list[Row], seconds: float, as_json: bool) -> None:
-    count = totals(rows)
-    if as_json:
-        outcomes = [
-            {name: row.get(name) for name in ("source", "id", "outcome", "error_code")}
-            for row in rows
-        ]
-        summary = {"destination": root.uri, "seconds": round(seconds, 1), "totals": count}
-        print(json.dumps({**summary, "outcomes": outcomes}))
-        return
-    made = count["ok"] - count["resumed"] - count["duplicates"]
-    lines = [("made", made, "")]
-    lines += [("made before", count["resumed"], "")] if count["resumed"] else []
-    lines += [("duplicates", count["duplicates"], "")] if count["duplicates"] else []
-    if count["retried"] or count["below_threshold"]:
-        lines += [("retried", count["retried"], f"{count['below_threshold']} below the threshold")]
-    lines += [(name, count[name], _reasons(rows, name)) for name in ("rejected", "failed")]
-    print("\n".join(f"  {name:<12}{number:>8}  {why}".rstrip() for name, number, why in lines))
-    print(f"  {'time':<12}{seconds:>7.1f}s")
-    print(f"  {root.child(gallery.INDEX).uri}", flush=True)
-    if count["failed"]:
-        print(f"  what went wrong: {root.child(manifest.FAILED).uri}", file=sys.stderr)
-
-
-def _reasons(rows: list[Row], outcome: str) -> str:
-    codes = [str(row["error_code"]) for row in rows if row["outcome"] == outcome]
-    return ", ".join(f"{codes.count(code)} {code}" for code in sorted(set(codes)))

@@ -1,6 +1,7 @@
 """``headsplat generate``: the batch job, on this machine or a Ray cluster."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import tyro
@@ -19,13 +20,15 @@ class GenerateOptions(AvatarOptions):
     Example: headsplat generate s3://bucket/photos s3://bucket/avatars --address auto
 
     Attributes:
-        paths: what to make avatars of (folders of photos, photos, globs, .txt lists, s3:// and
-            other URIs) and, last, the folder or URI for the avatars.
+        paths: what to make avatars of (folders, photos, .tar, .parquet, .txt lists, globs, s3://
+            and other URIs) and, last, the folder or URI for the avatars.
         address: Ray cluster to run on, "auto" for the one this machine belongs to; by default
             Ray is started here for the length of the job.
         cpus: CPUs to plan for; by default those that the cluster has now. Give it, and gpus, for
             a cluster that grows when there is work.
         gpus: GPUs to plan for; by default those that the cluster has now.
+        shard: do only one part of the photos, as in 2/8; jobs with the parts 1/8 to 8/8 share the
+            photos and the destination.
         max_crashed: photos that may take their worker process down before the job gives up.
     """
 
@@ -33,6 +36,7 @@ class GenerateOptions(AvatarOptions):
     address: str | None = None
     cpus: float | None = None
     gpus: float | None = None
+    shard: str | None = None
     max_crashed: int = 100
 
 
@@ -44,6 +48,7 @@ def generate(options: GenerateOptions) -> int:
         ProcessingError: the job was given up.
     """
     from jobs.batch import Batch, run_batch
+    from jobs.sources import Shard
 
     if len(options.paths) < 2:
         raise UsageError("generate needs photos and a destination: headsplat generate PHOTOS OUT")
@@ -53,22 +58,28 @@ def generate(options: GenerateOptions) -> int:
         destination=destination,
         options=graph_options(options),
         as_json=options.json,
+        shard=None if options.shard is None else Shard.parse(options.shard),
     )
+    with ExitStack() as until_the_end:
 
-    def execute(stages: Sequence[Stage], rows: list[Row], progress: Progress) -> Iterator[Row]:
-        return _on_ray(stages, rows, options)
+        def execute(stages: Sequence[Stage], rows: list[Row], progress: Progress) -> Iterator[Row]:
+            return _on_ray(stages, rows, options, until_the_end)
 
-    return run_batch(batch, execute)
+        return run_batch(batch, execute)
 
 
-def _on_ray(stages: Sequence[Stage], rows: list[Row], options: GenerateOptions) -> Iterator[Row]:
+def _on_ray(
+    stages: Sequence[Stage], rows: list[Row], options: GenerateOptions, until_the_end: ExitStack
+) -> Iterator[Row]:
     import ray
     from ray.data.exceptions import ExecutionTimeoutError
 
     from jobs.pools import plan_pools
-    from jobs.ray_cluster import connected, given_up
+    from jobs.ray_cluster import connected, given_up, started
     from jobs.ray_data import RayOptions, run_ray
 
+    if not ray.is_initialized():  # with the first wave of photos; it stays for the others
+        until_the_end.enter_context(started(options.address))
     with connected(options.address):
         has: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         grows = options.cpus is not None or options.gpus is not None

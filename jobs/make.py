@@ -18,7 +18,7 @@ class MakeOptions(AvatarOptions):
     Example: headsplat make me.jpg friends/*.png -o avatars --faces all
 
     Attributes:
-        photos: photos, folders of photos, globs or URIs.
+        photos: photos, folders of photos, .tar and .parquet files, globs or URIs.
         output: folder or URI for the avatars; what is there already is not made again.
     """
 

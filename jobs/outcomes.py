@@ -1,103 +1,103 @@
 """From the rows that an executor returns to exactly one outcome an input."""
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from pipeline.photo_files import INPUT
 from pipeline.stage import Row
 
 CRASHED, NOT_REACHED = "crashed", "not_reached"
-_REASONS = {
+REASONS = {
     CRASHED: "the worker process died each time it came to this photo",
     NOT_REACHED: "the run was stopped before this photo was finished; run it again to go on",
 }
+_WORST_LAST = ("ok", "rejected", "failed")
+_SHARED = ("outcome", "error_code", "error_message", "error_stage")
 
 
-def settle(rows: Iterable[Row], sources: Sequence[str], missing: str = CRASHED) -> list[Row]:
-    """Give every input its outcome, and put the rows in the order of the inputs.
+@dataclass
+class _Photo:
+    """What has come of one photo so far; ``faces`` has a bit for each face seen."""
 
-    A photo with the same content as another shares that one's outcome.
+    faces: int = 0
+    face_count: int = 1
+    worst: dict[str, Any] | None = None
+
+
+class Ledger:
+    """Follows the rows of one wave of photos until each has its outcome.
 
     Args:
-        rows: finished rows; those of one photo with several faces differ in ``face_index``.
-        sources: every input of the run.
-        missing: why an input without a row has failed: `CRASHED`, since it took its worker down
-            each time, or `NOT_REACHED`.
+        rows: what the executor was given.
     """
-    by_source = _by_source(rows, sources)
-    for source in _lacking(by_source):
-        by_source[source].append(_failed(source, missing))
-    settled: list[Row] = []
-    for source in sources:
-        outcomes = [_shared(row, by_source) for row in by_source[source]]
-        settled += sorted(outcomes, key=_face)
-    return settled
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self._rows = rows
+        self._photos: dict[str, _Photo] = {row["source"]: _Photo() for row in rows}
+        self._twins: list[Row] = []
+
+    def add(self, row: Row) -> bool:
+        """Take a finished row; False if it is a duplicate's, whose outcome comes at the end."""
+        if row.get("duplicate_of") is not None:
+            self._photos[row["source"]].faces = 1
+            self._twins.append(row)
+            return False
+        photo = self._photos[row["source"]]
+        _see(photo, row)
+        _worsen(photo, {name: row.get(name) for name in _SHARED})
+        return True
+
+    def close(self) -> Iterator[Row]:
+        """The rows still owed: of photos and faces without one, and of duplicates.
+
+        A photo without a row has failed, since it took its worker down each time. A photo with the
+        same content as another shares that one's outcome.
+        """
+        for row in self._rows:
+            photo = self._photos[row["source"]]
+            for face in range(photo.face_count):
+                if not photo.faces >> face & 1:
+                    failed = {**row, **_crash(face if photo.face_count > 1 else None, photo)}
+                    failed.pop(INPUT, None)
+                    _worsen(photo, failed)
+                    yield failed
+        for twin in self._twins:
+            owner = self._photos[twin["duplicate_of"]].worst
+            yield {**twin, **{name: (owner or {}).get(name) for name in _SHARED}}
 
 
 def incomplete(rows: Iterable[Row], sources: Sequence[str]) -> list[str]:
     """The inputs that have no row, or fewer rows than the photo has faces."""
-    return _lacking(_by_source(rows, sources))
-
-
-def totals(rows: Iterable[Row]) -> dict[str, int]:
-    """How many rows are ``ok``, ``rejected`` and ``failed``; how many of the ok ones were not made
-    in this run because they are ``resumed`` or ``duplicates``; how many were ``retried`` in it, and
-    how many stayed ``below_threshold``.
-    """
-    rows = list(rows)
-    count = Counter(row["outcome"] for row in rows)
-    return {
-        "ok": count["ok"],
-        "rejected": count["rejected"],
-        "failed": count["failed"],
-        "resumed": sum(bool(row.get("resumed")) for row in rows),
-        "duplicates": sum(row.get("duplicate_of") is not None for row in rows),
-        "retried": sum((row.get("tries") or 1) > 1 and not row.get("resumed") for row in rows),
-        "below_threshold": sum(bool(row.get("below_threshold")) for row in rows),
-    }
-
-
-def exit_code(rows: Iterable[Row]) -> int:
-    """0 if every input is ok, else 1."""
-    return int(any(row["outcome"] != "ok" for row in rows))
-
-
-def _by_source(rows: Iterable[Row], sources: Sequence[str]) -> dict[str, list[Row]]:
-    """The rows of each input, one a face: the last, if a face was made and then found made."""
-    found: dict[str, dict[int, Row]] = {source: {} for source in sources}
+    photos = {source: _Photo() for source in sources}
     for row in rows:
-        found[row["source"]][_face(row)] = row
-    return {source: list(faces.values()) for source, faces in found.items()}
+        _see(photos[row["source"]], row)
+    return [source for source, photo in photos.items() if not _is_whole(photo)]
 
 
-def _lacking(by_source: dict[str, list[Row]]) -> list[str]:
-    return [
-        source
-        for source, rows in by_source.items()
-        if len(rows) < max((row.get("face_count") or 1 for row in rows), default=1)
-    ]
+def _see(photo: _Photo, row: Row) -> None:
+    photo.faces |= 1 << int(row.get("face_index") or 0)
+    photo.face_count = max(photo.face_count, int(row.get("face_count") or 1))
 
 
-def _face(row: Row) -> int:
-    return int(row.get("face_index") or 0)
+def _is_whole(photo: _Photo) -> bool:
+    return photo.faces.bit_count() >= photo.face_count
 
 
-def _failed(source: str, code: str) -> Row:
-    return {
-        "source": source,
+def _crash(face: int | None, photo: _Photo) -> Row:
+    crash: Row = {
         "outcome": "failed",
-        "error_code": code,
-        "error_message": _REASONS[code],
+        "error_code": CRASHED,
+        "error_message": REASONS[CRASHED],
         "error_stage": None,
     }
+    return crash if face is None else {**crash, "face_index": face, "face_count": photo.face_count}
 
 
-def _shared(row: Row, by_source: dict[str, list[Row]]) -> Row:
-    """``row``; a duplicate gets the worst outcome of the photo that stands for it."""
-    if row.get("duplicate_of") is None:
-        return row
-    order = ("ok", "rejected", "failed")
-    owner = max(by_source[row["duplicate_of"]], key=lambda other: order.index(other["outcome"]))
-    fields = ("outcome", "error_code", "error_message", "error_stage")
-    shared: dict[str, Any] = {name: owner.get(name) for name in fields}
-    return {**row, **shared}
+def _worsen(photo: _Photo, row: dict[str, Any]) -> None:
+    if photo.worst is None or _rank(row) > _rank(photo.worst):
+        photo.worst = {name: row.get(name) for name in _SHARED}
+
+
+def _rank(row: dict[str, Any]) -> int:
+    return _WORST_LAST.index(row["outcome"])

@@ -17,7 +17,14 @@ from pipeline.errors import ProcessingError, UsageError
 
 @contextlib.contextmanager
 def connected(address: str | None) -> Iterator[None]:
-    """Be connected to a Ray cluster; a Ray that was started here is stopped at the end.
+    """Be connected to a Ray cluster, `started` if need be, that keeps quiet and ends on SIGTERM."""
+    with started(address), _quiet(), _stopped_by_sigterm():
+        yield
+
+
+@contextlib.contextmanager
+def started(address: str | None) -> Iterator[None]:
+    """Connect to a Ray cluster; a Ray that was started here is stopped at the end.
 
     Args:
         address: of the cluster, "auto" for the one this machine belongs to; None takes
@@ -30,8 +37,7 @@ def connected(address: str | None) -> Iterator[None]:
     if own:
         _connect(address or os.environ.get("RAY_ADDRESS") or "local")
     try:
-        with _quiet(), _stopped_by_sigterm():
-            yield
+        yield
     finally:
         if own:
             ray.shutdown()

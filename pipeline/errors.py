@@ -6,7 +6,7 @@ HeadsplatError
 |   |-- ImageTooLarge           more bytes, pixels or longer sides than the limits
 |   |-- ImageTooSmall           fewer pixels than a face needs
 |   |-- NoFaceFound             no face that the detector is sure of
-|   `-- UnreadableSource        the file or object cannot be read
+|   `-- UnreadableSource        the file or object is missing or no file
 |-- UsageError                  options that contradict or cannot be met
 |   |-- ModelNotFound           a model folder is missing, incomplete or damaged
 |   `-- GraphError              the stages do not fit together
@@ -24,6 +24,8 @@ HeadsplatError
 `-- ProcessingError             we are at fault: outcome ``failed``
     |-- OutOfMemory             a batch of one did not fit
     |-- AttemptsExhausted       the worker process died at each attempt
+    |-- SourceUnavailable       the file or object cannot be read now
+    |   `-- SourceTimeout         it took too long to read
     |-- Cancelled               the caller stopped the work
     `-- DeadlineExceeded        the work ran out of time
 
@@ -74,7 +76,7 @@ class NoFaceFound(InputError):
 
 
 class UnreadableSource(InputError):
-    """The file or object could not be read."""
+    """The file or object is missing or not a file."""
 
     code = "unreadable_source"
     http_status = 404
@@ -198,6 +200,20 @@ class AttemptsExhausted(ProcessingError):
     """The worker process died, or fell silent, at each attempt at a job."""
 
     code = "attempts_exhausted"
+
+
+class SourceUnavailable(ProcessingError):
+    """The file or object cannot be read now; that may change."""
+
+    code = "source_unavailable"
+    http_status = 502
+
+
+class SourceTimeout(SourceUnavailable):
+    """The file or object was not read before its deadline."""
+
+    code = "source_timeout"
+    http_status = 504
 
 
 class Cancelled(ProcessingError):

@@ -5,6 +5,7 @@ not at all: on disk a folder is written aside and renamed, in an object store it
 by one and the file that marks it complete goes last.
 """
 
+import dataclasses
 import os
 import re
 import shutil
@@ -16,14 +17,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import unquote
 
-from pipeline.errors import ImageTooLarge, UnreadableSource, UsageError
+from pipeline.connections import READ_TIMEOUT_S, first_line, open_filesystem, read_remote
+from pipeline.errors import ImageTooLarge, SourceUnavailable, UnreadableSource, UsageError
 
 PARTIAL = ".partial"
 """Folder under a local destination in which results are written before they are renamed."""
 _STALE_S = 6 * 3600.0
-_S3_ATTEMPTS = 4
+_EVERYTHING = 2**62
 _OPTIONS = re.compile(r"\?(?=[a-z_]+=)")
 """Where the connection options of a URI begin; another ``?`` is a wildcard or part of a name."""
 
@@ -36,16 +38,23 @@ class Location:
         filesystem: a ``pyarrow.fs.FileSystem``; picklable.
         path: the path on that filesystem, without a trailing slash.
         prefix: what stands before ``path`` in the URI; empty for local files.
+        query: connection options, as in ``region=eu-west-1``.
     """
 
     filesystem: Any
     path: str
     prefix: str = ""
+    query: str = ""
 
     @property
     def uri(self) -> str:
         """The address as a user would write it; a plain path for local files."""
         return self.prefix + self.path
+
+    @property
+    def address(self) -> str:
+        """The URI with its connection options, for `locate`."""
+        return f"{self.uri}?{self.query}" if self.query else self.uri
 
     @property
     def is_local(self) -> bool:
@@ -54,34 +63,50 @@ class Location:
 
     def child(self, *names: str) -> "Location":
         """The file or folder called ``names`` under this one."""
-        return Location(self.filesystem, "/".join((self.path, *names)), self.prefix)
+        return dataclasses.replace(self, path="/".join((self.path, *names)))
 
     def exists(self) -> bool:
         """Whether a file is here."""
         return bool(self.filesystem.get_file_info(self.path).is_file)
 
-    def read(self, limit_bytes: int | None = None) -> bytes:
+    def read(self, limit_bytes: int | None = None, *, timeout_s: float = READ_TIMEOUT_S) -> bytes:
         """Read the whole file.
 
         Raises:
-            UnreadableSource: it is missing, not a file, or reading fails.
             ImageTooLarge: it has more than ``limit_bytes`` bytes.
+            UnreadableSource: it is missing or not a file.
+            SourceUnavailable: it may not be read, reading fails, or reading from a remote store
+                takes more than ``timeout_s``.
         """
-        if self.is_local and not os.path.isfile(self.path):  # a pipe or a device may never end
-            there = os.path.lexists(self.path)
-            what = "is not a regular file" if there else "does not exist"
-            raise UnreadableSource(f"{self.uri} {what}; give the path of an image file")
-        try:
-            with self.filesystem.open_input_stream(self.path, compression=None) as stream:
-                data: bytes = stream.read(None if limit_bytes is None else limit_bytes + 1)
-        except OSError as error:
-            raise UnreadableSource(f"{self.uri} cannot be read: {_first_line(error)}") from error
+        stop = _EVERYTHING if limit_bytes is None else limit_bytes + 1
+        data = self.read_range(0, stop, timeout_s=timeout_s)
         if limit_bytes is not None and len(data) > limit_bytes:
             raise ImageTooLarge(
                 f"{self.uri} has more than {limit_bytes:,} bytes, the limit for one image;"
                 " save it smaller"
             )
         return data
+
+    def read_range(self, start: int, stop: int, *, timeout_s: float = READ_TIMEOUT_S) -> bytes:
+        """Read bytes ``start`` to ``stop``; fewer if the file ends before ``stop``.
+
+        Raises:
+            UnreadableSource: it is missing or not a file.
+            SourceUnavailable: it may not be read, reading fails, or reading from a remote store
+                takes more than ``timeout_s``.
+        """
+        if not self.is_local:
+            return read_remote(self.uri, self.query, start, stop, timeout_s)
+        if not os.path.isfile(self.path):  # a pipe or a device may never end
+            there = os.path.lexists(self.path)
+            what = "is not a regular file" if there else "does not exist"
+            raise UnreadableSource(f"{self.uri} {what}; give the path of an image file")
+        try:
+            with open(self.path, "rb") as stream:
+                stream.seek(start)
+                return stream.read(-1 if stop == _EVERYTHING else stop - start)
+        except OSError as error:
+            raise SourceUnavailable(f"{self.uri} cannot be read: {first_line(error)}") from error
 
     def write(self, data: bytes) -> None:
         """Write the whole file at once, so that a reader sees the old content or the new."""
@@ -94,6 +119,10 @@ class Location:
         aside = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
         aside.write_bytes(data)
         aside.replace(target)
+
+    def delete(self) -> None:
+        """Delete the file; it must exist."""
+        self.filesystem.delete_file(self.path)
 
 
 def locate(address: str) -> Location:
@@ -112,11 +141,10 @@ def locate(address: str) -> Location:
     if scheme in ("", "file"):
         path = unquote(path) if scheme else path
         return Location(fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(path)))
-    if scheme == "s3":
-        return Location(_s3(query), path.rstrip("/"), "s3://")
     if scheme in ("http", "https"):
         raise UsageError(f"{address} is a web address; download the photo and give the file")
-    return Location(_through_fsspec(scheme, address), path.rstrip("/"), f"{scheme}://")
+    filesystem = open_filesystem(scheme, query)
+    return Location(filesystem, path.rstrip("/"), f"{scheme}://", query)
 
 
 def split_options(address: str) -> tuple[str, str]:
@@ -136,10 +164,10 @@ def check_writable(root: Location) -> None:
     probe = root.child(f".writable-{uuid.uuid4().hex}")
     try:
         probe.write(b"")
-        probe.filesystem.delete_file(probe.path)
+        probe.delete()
     except OSError as error:
         raise UsageError(
-            f"nothing can be written under {root.uri} ({_first_line(error)}); give a folder or "
+            f"nothing can be written under {root.uri} ({first_line(error)}); give a folder or "
             "prefix that you may write to"
         ) from error
 
@@ -204,42 +232,13 @@ def _rename(folder: Path, target: Path, last: str, replace: bool) -> None:
 
 
 def _put(folder: Path, target: Location, last: str, replace: bool) -> None:
-    if replace:
-        target.filesystem.delete_file(target.child(last).path)
+    # Two workers that both find nothing put the same bytes, apart from timings, one after the
+    # other; a conditional PUT would add nothing, and not every store has it.
+    if target.child(last).exists():
+        if not replace:
+            return
+        target.child(last).delete()
         target.filesystem.delete_dir_contents(target.path)
     names = sorted(path.name for path in folder.iterdir() if path.name != last)
     for name in (*names, last):
         target.child(name).write((folder / name).read_bytes())
-
-
-def _s3(query: str) -> Any:
-    from pyarrow import fs
-
-    options = {key: values[-1] for key, values in parse_qs(query).items()}
-    known = {"region", "endpoint_override", "scheme", "anonymous"}
-    if unknown := sorted(set(options) - known):
-        raise UsageError(f"s3 option {unknown[0]!r} is unknown; known are {sorted(known)}")
-    keywords: dict[str, Any] = {k: v for k, v in options.items() if k != "anonymous"}
-    if options.get("anonymous", "false").lower() in ("1", "true", "yes"):
-        keywords["anonymous"] = True
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    if endpoint and "endpoint_override" not in keywords:
-        address = urlsplit(endpoint)
-        keywords |= {"endpoint_override": address.netloc, "scheme": address.scheme}
-    retries = fs.AwsStandardS3RetryStrategy(max_attempts=_S3_ATTEMPTS)
-    return fs.S3FileSystem(retry_strategy=retries, **keywords)
-
-
-def _through_fsspec(scheme: str, address: str) -> Any:
-    import fsspec
-    from pyarrow import fs
-
-    try:
-        filesystem = fsspec.filesystem(scheme)
-    except (ValueError, ImportError) as error:
-        raise UsageError(f"{address}: {_first_line(error)}") from error
-    return fs.PyFileSystem(fs.FSSpecHandler(filesystem))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

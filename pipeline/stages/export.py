@@ -1,11 +1,11 @@
 """Export: from Gaussians and views to the files of an avatar's folder."""
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from pipeline.avatar_folder import (
 from pipeline.cameras import RADIUS, look_at_origin, orbit_azimuths_deg
 from pipeline.recipe import Recipe
 from pipeline.stage import Context, Resources, Row, Stage
-from pipeline.storage import Location, locate, publishing
+from pipeline.storage import Location, locate, publishing, split_options
 from pipeline.tries import is_better
 
 FRAME = (
@@ -34,6 +34,7 @@ FRAME = (
 )
 _PORTRAIT_FACTS = ("yaw_deg", "elevation_deg", "face_index", "face_count")
 _NUMBER = np.generic
+_IN_CONTAINER = re.compile(r"[^/]+\.(?:tar|parquet)#.*", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,9 +163,13 @@ def _keep(root: Location, earlier: dict[str, Any], row: Row) -> Row:
 
 
 def source_name(source: str) -> str:
-    """The last part of a path or URI: what a user calls the photo."""
-    path = urlsplit(source).path if "://" in source else source
-    return PurePosixPath(path.replace("\\", "/")).name or source
+    """The last part of a path or URI: what a user calls the photo.
+
+    Of a photo in a container it is the container's, ``#`` and the name inside.
+    """
+    path = split_options(source)[0].replace("\\", "/")
+    inside = _IN_CONTAINER.search(path)
+    return inside[0] if inside else PurePosixPath(path).name or source
 
 
 def _json(record: dict[str, Any]) -> bytes:

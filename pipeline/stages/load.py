@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from pipeline.avatar_folder import finished_record
+from pipeline.connections import READ_TIMEOUT_S
 from pipeline.errors import UnreadableImage
+from pipeline.photo_files import INPUT, PhotoReader
 from pipeline.portrait.decode import DEFAULT_LIMITS
 from pipeline.recipe import Recipe, face_id
 from pipeline.stage import Context, Resources, Row, Stage
@@ -21,13 +23,15 @@ class LoadConfig:
     Attributes:
         recipe: what decides the avatar besides the photo.
         destination: folder or URI of the avatars; None makes every photo anew.
-        max_bytes: largest file that is read.
+        max_bytes: largest photo that is read.
+        read_timeout_s: for each request to an object store, retries included.
         formats: endings of the files, besides avatar.ply, that an avatar needs to be finished.
     """
 
     recipe: Recipe
     destination: str | None = None
     max_bytes: int = DEFAULT_LIMITS.max_bytes
+    read_timeout_s: float = READ_TIMEOUT_S
     formats: tuple[str, ...] = ()
 
 
@@ -36,8 +40,9 @@ class Load(Stage):
 
     One that is below the threshold and has tries left goes on with the seed of the next try.
 
-    A row that brings its own ``image`` bytes is not read again. Rows of photos with the same
-    content as one that is already being made end with ``duplicate_of``.
+    Where a row's photo is, `pipeline.photo_files` says; one that brings its own ``image`` bytes is
+    not read again. Rows of photos with the same content as one that is already being made end
+    with ``duplicate_of``.
     """
 
     name: ClassVar[str] = "Load"
@@ -47,12 +52,14 @@ class Load(Stage):
 
     def __init__(self, config: LoadConfig) -> None:
         self.config = config
+        self._photos = PhotoReader(config.max_bytes, config.read_timeout_s)
 
     def process(self, rows: Sequence[Row], context: Context) -> list[Row]:
         """Add ``image`` (bytes), ``image_sha256``, ``id`` and ``seed`` to each row.
 
         Raises:
-            UnreadableSource: the file or object cannot be read.
+            UnreadableSource: there is no such photo.
+            SourceUnavailable: it cannot be read now, or not in time.
             ImageTooLarge: it is over ``max_bytes``.
             UnreadableImage: it is empty.
             ProcessingError: its avatar exists and is damaged.
@@ -62,13 +69,13 @@ class Load(Stage):
     def _load(self, row: Row, context: Context) -> list[Row]:
         image = row.get("image")
         if image is None:
-            image = locate(row["source"]).read(self.config.max_bytes)
+            image = self._photos.read(row)
         if not image:
             raise UnreadableImage(f"{row['source']} is empty (0 bytes); give an image file")
         sha256 = hashlib.sha256(image).hexdigest()
         recipe = self.config.recipe
         identified = {
-            **row,
+            **{name: value for name, value in row.items() if name != INPUT},
             "image_sha256": sha256,
             "id": recipe.photo_id(sha256),
             "seed": recipe.seed,

@@ -3,9 +3,11 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import toy_avatars
@@ -34,6 +36,8 @@ def _artefacts(out: Path) -> dict[str, object]:
     """The content of every avatar's files, the record without its timings."""
     files: dict[str, object] = {}
     for path in sorted(out.glob("*/*")):
+        if path.parent.name == "manifest":
+            continue
         name = str(path.relative_to(out))
         files[name] = path.read_bytes()
         if path.name == "avatar.json":
@@ -42,9 +46,12 @@ def _artefacts(out: Path) -> dict[str, object]:
 
 
 def _outcomes(out: Path) -> list[tuple[object, ...]]:
+    """The manifest, sorted: Ray finishes in any order."""
     columns = ["source", "id", "outcome", "error_code", "error_message", "error_stage", "scores"]
-    rows = pq.read_table(out / "manifest.parquet").to_pylist()
-    return [tuple(row[column] for column in columns) for row in rows]
+    rows = pq.read_table(out / "manifest").to_pylist()
+    return sorted(
+        (tuple(row[column] for column in columns) for row in rows), key=lambda row: row[0]
+    )
 
 
 @pytest.mark.usefixtures("ray_cluster")
@@ -57,13 +64,40 @@ def test_ray_makes_the_same_bytes_as_the_local_loop(
     for i in range(3):
         photo(folder / f"{i}.png", i)
     (folder / "twin.png").write_bytes((folder / "1.png").read_bytes())
+    with tarfile.open(folder / "shard.tar", "w") as tar:
+        tar.add(photo(tmp_path / "in a tar.png", 8), "deep/8.png")
+    rows = [photo(tmp_path / "in a table.png", i).read_bytes() for i in (9, 1)]
+    pq.write_table(pa.table({"image": rows}), folder / "rows.parquet")
     local, remote = tmp_path / "local", tmp_path / "remote"
     assert main(["make", str(folder), "-o", str(local)]) == 1
     assert main(["generate", str(folder), str(remote)]) == 1
-    assert len(_artefacts(local)) == 3 * 5
+    assert len(_artefacts(local)) == (3 + 1 + 1) * 5
     assert _artefacts(remote) == _artefacts(local)
     assert _outcomes(remote) == _outcomes(local)
     assert "Traceback" not in "".join(capsys.readouterr())
+
+
+def test_ray_is_not_even_started_when_nothing_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import jobs.generate
+
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    photo(folder / "1.png", 1)
+    (folder / "bad.jpg").write_bytes(b"no photo")
+    assert main(["make", str(folder), "-o", str(out)]) == 1
+    page = (out / "index.html").stat().st_mtime_ns
+    monkeypatch.delattr(jobs.generate, "_on_ray")
+    capsys.readouterr()
+    assert main(["generate", str(folder), str(out), "--json"]) == 1
+    totals = json.loads(capsys.readouterr().out)["totals"]
+    assert (totals["ok"], totals["resumed"], totals["rejected"]) == (1, 1, 1)
+    assert (out / "index.html").stat().st_mtime_ns == page
+    (folder / "bad.jpg").unlink()
+    assert main(["generate", str(folder), str(out), "--shard", "1/1"]) == 0
+    assert main(["generate", str(folder), str(out), "--shard", "2/1"]) == 2
+    assert "give a part and their number" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("ray_cluster")

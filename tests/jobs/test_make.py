@@ -25,7 +25,7 @@ def _toy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _outcomes(out: Path) -> dict[str, dict[str, object]]:
-    rows = pq.read_table(out / "manifest.parquet").to_pylist(maps_as_pydicts="strict")
+    rows = pq.read_table(out / "manifest").to_pylist(maps_as_pydicts="strict")
     return {Path(row["source"]).name: row for row in rows}
 
 
@@ -48,8 +48,8 @@ def test_good_and_bad_photos_have_one_outcome_each(
     assert all(rows[name]["error_message"] for name in expected)
     assert rows["twin.jpg"]["duplicate_of"] == str(good)
     assert rows["twin.jpg"]["id"] == rows["a good one.jpg"]["id"]
-    avatars = [path for path in out.iterdir() if path.is_dir()]
-    assert [path.name for path in avatars] == [rows["twin.jpg"]["id"]]
+    folders = {path.name for path in out.iterdir() if path.is_dir()}
+    assert folders == {"manifest", rows["twin.jpg"]["id"]}
     failed = [json.loads(line) for line in (out / "failed.jsonl").read_text().splitlines()]
     assert sorted(Path(row["source"]).name for row in failed) == sorted(expected)
     assert len(json.loads((out / "run.json").read_text())["stages"]) == 6
@@ -59,14 +59,20 @@ def test_good_and_bad_photos_have_one_outcome_each(
     assert "text.jpg: rejected: " in shown.err
 
 
-def test_only_what_is_new_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_what_is_new_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("TOY_LOG", str(tmp_path / "log"))
     out = str(tmp_path / "out")
     first, second = photo(tmp_path / "1.png", 1), photo(tmp_path / "2.png", 2)
     assert main(["make", str(first), "-o", out]) == 0
-    assert main(["make", str(first), str(second), "-o", out]) == 0
+    before = _outcomes(tmp_path / "out")["1.png"]
+    capsys.readouterr()
+    assert main(["make", str(first), str(second), "-o", out, "--json"]) == 0
+    totals = json.loads(capsys.readouterr().out)["totals"]
+    assert (totals["ok"], totals["resumed"]) == (2, 1)
     assert len((tmp_path / "log").read_text().splitlines()) == 2
-    assert _outcomes(tmp_path / "out")["1.png"]["resumed"] is True
+    assert _outcomes(tmp_path / "out")["1.png"] == before, "its row is not even written again"
     assert main(["make", str(second), "-o", out, "--seed", "4"]) == 0
     assert len((tmp_path / "log").read_text().splitlines()) == 3
     text = tmp_path / "text.jpg"
@@ -81,7 +87,7 @@ def test_only_what_is_new_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_every_face_gets_its_avatar(tmp_path: Path) -> None:
     out = tmp_path / "out"
     main(["make", str(photo(tmp_path / "group.png")), "-o", str(out), "--faces", "all"])
-    rows = pq.read_table(out / "manifest.parquet").to_pylist()
+    rows = pq.read_table(out / "manifest").to_pylist()
     assert [row["face_index"] for row in rows] == [0, 1]
     assert all((out / row["id"] / "avatar.json").is_file() for row in rows)
 
@@ -102,7 +108,7 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     finished = list(out.glob("*/avatar.json"))
     stamps = {path: path.stat().st_mtime_ns for path in finished}
     assert 2 <= len(finished) < 8
-    assert not (out / "manifest.parquet").exists()
+    assert not (out / "index.html").exists()
     done = subprocess.run([*command, "--json"], env=environment, capture_output=True, check=True)
     summary = json.loads(done.stdout)
     assert summary["totals"]["ok"] == 8
@@ -134,7 +140,7 @@ def test_a_run_that_is_stopped_writes_what_it_finished(
     assert "run it again to go on" in capsys.readouterr().err
     assert main(["make", str(folder), "-o", str(out)]) == 0
     rows = _outcomes(out)
-    assert [rows[f"{i}.png"]["resumed"] for i in range(3)] == [True, False, False]
+    assert len({rows[f"{i}.png"]["run"] for i in range(3)}) == 2
     assert [rows[f"{i}.png"]["gaussian_count"] for i in range(3)] == [50, 50, 50]
 
 

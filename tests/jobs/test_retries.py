@@ -60,12 +60,13 @@ def _expected(source: Path, face: int = 0) -> dict[str, object]:
 
 
 def _rows(out: Path) -> list[dict[str, object]]:
-    return pq.read_table(out / "manifest.parquet").to_pylist(maps_as_pydicts="strict")
+    return pq.read_table(out / "manifest").to_pylist(maps_as_pydicts="strict")
 
 
 def _files(out: Path) -> dict[str, object]:
     """The content of every avatar's files, the record without its timings."""
-    files: dict[str, object] = {str(p.relative_to(out)): p.read_bytes() for p in out.glob("*/*")}
+    avatars = [p for p in out.glob("*/*") if p.parent.name != "manifest"]
+    files: dict[str, object] = {str(p.relative_to(out)): p.read_bytes() for p in avatars}
     for path in out.glob("*/avatar.json"):
         record = json.loads(path.read_text())
         files[str(path.relative_to(out))] = {**record, "timings_s": None}
@@ -104,8 +105,7 @@ def test_the_best_of_the_tries_stays(
     assert (out / "index.html").read_text().count("<mark>") == len(weak)
     assert main(["make", str(photos), "-o", str(out), *RETRY]) == 0
     assert _lines(log) == made, "a finished run is not taken up again"
-    assert all(row["resumed"] for row in _rows(out))
-    assert _check(_rows(out), out) == made
+    assert _rows(out) == rows
 
 
 def test_a_try_is_the_avatar_of_its_seed(photos: Path, tmp_path: Path) -> None:

@@ -1,9 +1,6 @@
 import json
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,26 +17,8 @@ from pipeline.errors import UnreadableSource
 from pipeline.storage import locate
 
 
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    """An S3 server on loopback, in a process of its own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while server.poll() is None:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                break
-        time.sleep(0.1)
-    yield f"http://127.0.0.1:{port}"
-    server.terminate()
-    server.wait()
-
-
 @pytest.fixture
-def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
     import jobs.batch
 
     monkeypatch.setattr(jobs.batch, "build_graph", toy_avatars.graph)
@@ -47,9 +26,9 @@ def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("AWS_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server)
     s3 = fs.S3FileSystem(
-        endpoint_override=endpoint.removeprefix("http://"),
+        endpoint_override=s3_server.removeprefix("http://"),
         scheme="http",
         allow_bucket_creation=True,
     )
@@ -71,7 +50,7 @@ def test_photos_and_avatars_in_a_bucket(
     counted = {name: number for name, number in first["totals"].items() if number}
     assert counted == {"ok": 2, "rejected": 1}
     root = locate(f"{bucket}/out")
-    rows = manifest.read_manifest(root)
+    rows = manifest.load(root, ["id"]).rows.sort_by("source").to_pylist()
     names = ("0.png", "1.png", "bad.jpg")
     assert [row["source"] for row in rows] == [f"{bucket}/in/{name}" for name in names]
     assert all(root.child(rows[0]["id"], name).exists() for name in FILES)
@@ -95,7 +74,7 @@ def test_ray_reads_from_and_writes_to_a_bucket(bucket: str, tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["totals"]["ok"] == 3
     root = locate(f"{bucket}/heads")
-    rows = manifest.read_manifest(root)
+    rows = manifest.load(root, ["id"]).rows.sort_by("source").to_pylist()
     files = (*FILES, "avatar.glb")
     assert all(root.child(row["id"], name).exists() for row in rows for name in files)
     here = tmp_path / "here"
@@ -108,9 +87,9 @@ def test_ray_reads_from_and_writes_to_a_bucket(bucket: str, tmp_path: Path) -> N
 @pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\..*")  # its own calls
 @pytest.mark.usefixtures("ray_cluster")
 def test_heads_are_rendered_into_and_read_from_a_bucket(
-    bucket: str, endpoint: str, capsys: pytest.CaptureFixture[str]
+    bucket: str, s3_server: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    server = endpoint.removeprefix("http://")
+    server = s3_server.removeprefix("http://")
     # in the address, not the environment: the cluster's workers were started without it
     address = f"{bucket}/people?endpoint_override={server}&scheme=http&region=us-east-1"
     small = "--identities 1 --appearances 2 --size 32 --samples 1 --elevations 0"

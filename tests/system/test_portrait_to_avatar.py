@@ -48,7 +48,7 @@ def test_a_photo_becomes_the_same_avatar_here_and_on_ray(
 ) -> None:
     here, on_ray = tmp_path / "here", tmp_path / "ray"
     assert main(["make", str(photos), "-o", str(here), *QUICK]) == 1
-    rows = pq.read_table(here / "manifest.parquet").to_pylist()
+    rows = pq.read_table(here / "manifest").to_pylist()
     outcomes = {Path(row["source"]).name: row["error_code"] for row in rows}
     assert outcomes == {"face.png": None, "no face.png": "no_face", "text.jpg": "unreadable_image"}
     assert sorted(_files(here)) == sorted(FILES)
