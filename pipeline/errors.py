@@ -13,6 +13,8 @@ HeadsplatError
 |-- BackendUnavailable          this machine lacks what the request needs
 `-- ProcessingError             we are at fault: outcome ``failed``
     |-- OutOfMemory             a batch of one did not fit
+    |-- DeviceBroken            the GPU fails until the process is started anew
+    |-- TimedOut                a stage took too long over a row
     |-- Cancelled               the caller stopped the work
     `-- DeadlineExceeded        the work ran out of time
 
@@ -106,6 +108,19 @@ class OutOfMemory(ProcessingError):
 
     code = "out_of_memory"
     http_status = 507
+
+
+class DeviceBroken(ProcessingError):
+    """After an error of this kind the process can do nothing more on its GPU."""
+
+    code = "device_broken"
+
+
+class TimedOut(ProcessingError):
+    """A stage took longer over a row than it may."""
+
+    code = "timed_out"
+    http_status = 504
 
 
 class Cancelled(ProcessingError):
