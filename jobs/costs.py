@@ -1,4 +1,4 @@
-"""What the stages cost for one avatar, in seconds and bytes: measured here, or in an earlier run."""
+"""What the stages cost for an avatar, in seconds and bytes: measured here, or in an earlier run."""
 
 import json
 import tempfile
@@ -83,10 +83,11 @@ def load_costs(address: str) -> Costs:
     return _of_run(address)
 
 
-def shipped_costs(recipe: Recipe) -> Costs | None:
-    """The costs in the package if they are of this model and these options."""
+def shipped_costs(recipe: Recipe, stages: Sequence[Stage]) -> Costs | None:
+    """The costs in the package if they are of this model, these options and these stages."""
     costs = load_costs(str(SHIPPED))
-    return costs if costs.fits(recipe) else None
+    known = all(stage.name in costs.seconds for stage in stages)
+    return costs if known and costs.fits(recipe) else None
 
 
 def measure(options: GraphOptions, sources: Sequence[str], device: str) -> Costs:

@@ -115,7 +115,7 @@ def _planned(stages: Sequence[Stage], options: GenerateOptions) -> "tuple[list[P
     if cluster.gpus >= 1 and cluster.gpu_memory_gb is None and now.gpus >= 1:
         cluster = replace(cluster, gpu_memory_gb=gpu_memory_gb())
     stages_on(stages, cluster, _levels(cluster, options))
-    costs = usable_costs(_costs(options), cluster)
+    costs = usable_costs(_costs(stages, options), cluster)
     pools = pools_for(stages, cluster, None if costs is None else costs.seconds)
     if not grows and costs and (warning := store_warning(pools, cluster, costs.payload_mb)):
         print(f"headsplat generate: {warning}", file=sys.stderr)
@@ -150,13 +150,13 @@ def _levels(cluster: "Cluster", options: GenerateOptions) -> list[dict[str, floa
     return model_levels(resolve_model(options.model), tuned=options.fit == "network")
 
 
-def _costs(options: GenerateOptions) -> "Costs | None":
+def _costs(stages: Sequence[Stage], options: GenerateOptions) -> "Costs | None":
     from jobs.costs import load_costs, shipped_costs
     from pipeline.graph import build_recipe
 
     if options.costs:
         return load_costs(options.costs)
-    return shipped_costs(build_recipe(graph_options(options)))
+    return shipped_costs(build_recipe(graph_options(options)), stages)
 
 
 def _timeouts_s(

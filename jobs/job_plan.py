@@ -130,7 +130,7 @@ def store_warning(
     wanted_gb = sum(p.actors * (_IN_FLIGHT + 2) * sizes[p.stage.name] * 2 for p in pools)
     wanted_gb *= 1e6 / 2**30
     told = (
-        f"rows between the stages want ({parts}) MB x {_IN_FLIGHT + 2} in flight x 2 ="
+        f"rows between the stages want ({parts}) MB x {_IN_FLIGHT + 2} rows x 2 ="
         f" {wanted_gb:.2f} GiB of shared memory and the cluster has {cluster.store_gb:.2f}"
     )
     if least_gb > cluster.store_gb:

@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from jobs.costs import Costs
     from pipeline.memory_plan import StageMemory
     from pipeline.recipe import Recipe
+    from pipeline.stage import Stage
 
 _BATCHES = (1, 2, 4, 8)
 _RAY_MEMORY = 0.7
 """Part of a machine's memory that Ray leaves to actors."""
-_HOW_TO_MEASURE = (
-    "headsplat plan PHOTOS --measure 8 --save-costs costs.json on a machine like the cluster's, "
-    "then plan here with --costs costs.json"
-)
+_HOW_TO_MEASURE = """\
+  headsplat plan PHOTOS --measure 8 --save-costs costs.json    on a machine like the cluster's
+  headsplat plan PHOTOS --costs costs.json                     then, with the cluster's size"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,9 +100,7 @@ def plan(options: PlanOptions) -> int:
         fits = _plan_memory(options, record, texts)
     if job and options.preset:
         record |= {"pools": [], "job": None}
-        texts.append(
-            f"what it costs is not known: get the model's weights, and run\n{_HOW_TO_MEASURE}"
-        )
+        texts.append(f"hours need the model's weights, and costs:\n{_HOW_TO_MEASURE}")
     elif job:
         _plan_pools(options, record, texts)
     print(json_module.dumps(record) if options.json else "\n\n".join(texts))
@@ -162,13 +160,13 @@ def _plan_pools(options: PlanOptions, record: dict[str, Any], texts: list[str]) 
     stages = build_graph(graph_options(options), os.curdir, recipe)
     cluster = _cluster(options)
     stages_on(stages, cluster, _levels(options) if cluster.gpus >= 1 else None)
-    known = _costs(options, sources, recipe)
+    known = _costs(options, sources, recipe, stages)
     costs = usable_costs(known, cluster)
     pools = pools_for(stages, cluster, None if costs is None else costs.seconds)
     texts.append(f"{cluster.cpus:g} CPUs, {cluster.gpus:g} GPUs{_memory_text(cluster)}")
     if costs is None:
         why = "those that are known are of a CPU" if known else "none are known"
-        texts.append(f"{pools_text(pools)}\n\nhours need costs and {why}: run\n{_HOW_TO_MEASURE}")
+        texts.append(f"{pools_text(pools)}\n\nhours need costs, and {why}:\n{_HOW_TO_MEASURE}")
         record |= plan_record(None, pools)
         return
     texts[-1] += f"; {_origin(costs, recipe)}"
@@ -184,14 +182,16 @@ def _plan_pools(options: PlanOptions, record: dict[str, Any], texts: list[str]) 
     record |= {**plan_record(job, pools), "costs": asdict(costs)}
 
 
-def _costs(options: PlanOptions, sources: Sequence[str], recipe: "Recipe") -> "Costs | None":
+def _costs(
+    options: PlanOptions, sources: Sequence[str], recipe: "Recipe", stages: "Sequence[Stage]"
+) -> "Costs | None":
     from jobs.costs import load_costs, measure, shipped_costs
     from pipeline.local import best_device
 
     if options.costs:
         return load_costs(options.costs)
     if not options.measure:
-        return shipped_costs(recipe)
+        return shipped_costs(recipe, stages)
     step = max(1, len(sources) // options.measure)
     chosen = list(sources)[::step][: options.measure]
     costs = measure(graph_options(options), chosen, best_device())

@@ -202,11 +202,14 @@ def _sized(stages: Sequence[Stage], cluster: Cluster, costs: Mapping[str, float]
     room_gb = cluster.memory_gb - sum(stage.resources.memory_gb for stage in stages)
     while True:
         rates = _pool_rates(stages, cluster, actors, costs)
-        slowest = min(stages, key=lambda stage: rates[stage.name])
+        full = [stage for stage in on_gpu if actors[stage.name] >= cluster.gpus]
+        able = [stage for stage in stages if stage not in full]
+        if not able:
+            return actors
+        slowest = min(able, key=lambda stage: rates[stage.name])
         grown = on_gpu if slowest in on_gpu else [slowest]  # GPU actors come as a set
         room_gb -= sum(stage.resources.memory_gb for stage in grown)
-        full = slowest in on_gpu and actors[slowest.name] >= cluster.gpus
-        if full or rates[slowest.name] >= target or room_gb < 0:
+        if rates[slowest.name] >= target or room_gb < -1e-9:
             return actors
         for stage in grown:
             actors[stage.name] += 1
