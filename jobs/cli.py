@@ -68,7 +68,7 @@ VERBS: dict[str, Verb] = {
         "published weights into a model folder",
     ),
     "models info": Verb("jobs.models", "InfoOptions", "info", "what a model folder holds"),
-    "plan": Verb("jobs.plan", "PlanOptions", "plan", "the GPU memory that a model needs"),
+    "plan": Verb("jobs.plan", "PlanOptions", "plan", "what a job takes: hours, bytes, money"),
     "doctor": Verb("jobs.doctor", "DoctorOptions", "doctor", "what this machine can run"),
 }
 

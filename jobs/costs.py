@@ -90,7 +90,7 @@ def shipped_costs(recipe: Recipe, stages: Sequence[Stage]) -> Costs | None:
     return costs if known and costs.fits(recipe) else None
 
 
-def measure(options: GraphOptions, sources: Sequence[str], device: str) -> Costs:
+def measure(options: GraphOptions, photos: Sequence[Row], device: str) -> Costs:
     """Make the avatars of some photos in this process and see what each stage takes.
 
     The first photo is made once more before, so that nothing is counted that only the first call
@@ -98,7 +98,7 @@ def measure(options: GraphOptions, sources: Sequence[str], device: str) -> Costs
 
     Args:
         options: how the avatars are made.
-        sources: the photos.
+        photos: rows with what the first stage reads.
         device: where stages that use a GPU load their weights.
 
     Raises:
@@ -108,23 +108,23 @@ def measure(options: GraphOptions, sources: Sequence[str], device: str) -> Costs
     with tempfile.TemporaryDirectory() as folder:
         stages = build_graph(options, folder, recipe)
         setup_s = {stage.name: _set_up(stage, device) for stage in stages}
-        _make(stages, sources[0], device)
+        _make(stages, photos[0], device)
         made = Path(folder)
         for avatar in made.glob("*/avatar.json"):
             avatar.unlink()  # to be made again
-        samples = [_make(stages, source, device) for source in sources]
+        samples = [_make(stages, photo, device) for photo in photos]
         sizes = [[f.stat().st_size for f in p.parent.iterdir()] for p in made.glob("*/avatar.json")]
     kept = [sample for sample in samples if sample.avatars]
     if not kept:
         raise UsageError(
-            f"none of {len(sources)} photos became an avatar; the first: {samples[0].trouble}"
+            f"none of {len(photos)} photos became an avatar; the first: {samples[0].trouble}"
         )
     return Costs(
         seconds={s.name: _median(x.seconds.get(s.name) for x in kept) for s in stages},
         device=_device_name(device),
         machine=cpu_name(),
         avatars=sum(sample.avatars for sample in kept),
-        photos=len(sources),
+        photos=len(photos),
         model_hash=recipe.model_hash,
         options=dict(recipe.options),
         payload_mb={s.name: _median(x.payload_mb.get(s.name) for x in kept) for s in stages},
@@ -158,16 +158,16 @@ class _Sample:
     trouble: str | None = None
 
 
-def _make(stages: Sequence[Stage], source: str, device: str) -> _Sample:
+def _make(stages: Sequence[Stage], photo: Row, device: str) -> _Sample:
     clock = time.process_time if device == "cpu" else time.perf_counter
     context, sample = Context(claim=Claims()), _Sample()
-    rows: list[Row] = [{"source": source, "image": locate(source).read()}]
-    sample.photo_bytes = len(rows[0]["image"])
+    rows = [dict(photo)]
     for stage, needed in zip(stages, needed_after(stages), strict=True):
         started = clock()
         rows = [trim(row, needed) for row in run_stage(stage, rows, context)]
         live = [row for row in rows if row.get("outcome") is None]
         if live:
+            sample.photo_bytes = sample.photo_bytes or len(live[0].get("image", b""))
             sample.seconds[stage.name] = round((clock() - started) / len(live), 4)
             sample.payload_mb[stage.name] = round(encode_rows(live).nbytes / len(live) / 1e6, 3)
     finished = [with_outcome(row) for row in rows]

@@ -144,10 +144,12 @@ def _grown(now: "Cluster", options: GenerateOptions) -> "tuple[Cluster, bool]":
 def _levels(cluster: "Cluster", options: GenerateOptions) -> list[dict[str, float]] | None:
     if cluster.gpus < 1 or cluster.gpu_memory_gb is None:
         return None
-    from pipeline.memory_plan import model_levels
+    from pipeline.memory_plan import gpu_levels, model_memory, model_reconstruct_gb
     from pipeline.model_folder import resolve_model
 
-    return model_levels(resolve_model(options.model), tuned=options.fit == "network")
+    model = resolve_model(options.model)
+    tuned = options.fit == "network"
+    return gpu_levels(model_memory(model), model_reconstruct_gb(model, tuned=tuned))
 
 
 def _costs(stages: Sequence[Stage], options: GenerateOptions) -> "Costs | None":

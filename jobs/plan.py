@@ -94,15 +94,16 @@ def plan(options: PlanOptions) -> int:
     _check(options)
     record: dict[str, Any] = {}
     texts: list[str] = []
-    fits = True
     job = bool(options.sources) or options.photos is not None
-    if not job or options.preset or options.gpus >= 1:
-        fits = _plan_memory(options, record, texts)
+    levels, fits = None, True
+    cluster = _cluster(options)
+    if not job or options.preset or cluster.gpus >= 1:
+        levels, fits = _plan_memory(options, record, texts)
     if job and options.preset:
         record |= {"pools": [], "job": None}
         texts.append(f"hours need the model's weights, and costs:\n{_HOW_TO_MEASURE}")
     elif job:
-        _plan_pools(options, record, texts)
+        _plan_pools(options, cluster, levels, record, texts)
     print(json_module.dumps(record) if options.json else "\n\n".join(texts))
     return int(not fits)
 
@@ -122,14 +123,16 @@ def _check(options: PlanOptions) -> None:
         raise UsageError("--measure and --costs contradict; give one")
 
 
-def _plan_memory(options: PlanOptions, record: dict[str, Any], texts: list[str]) -> bool:
-    """Tell the GPU memory of the diffusion stages; whether they fit."""
-    from pipeline.memory_plan import gpu_shares, model_memory, paper_memory
-    from pipeline.model_folder import resolve_model
+def _plan_memory(
+    options: PlanOptions, record: dict[str, Any], texts: list[str]
+) -> tuple[list[dict[str, float]], bool]:
+    """Tell the GPU memory of the stages; return the levels of it, and whether they fit."""
+    from pipeline.memory_plan import gpu_levels, gpu_shares
 
-    stages = paper_memory() if options.preset else model_memory(resolve_model(options.model))
+    stages, reconstructing_gb = _memory(options)
+    levels = gpu_levels(stages, reconstructing_gb)
+    shares = gpu_shares(levels, options.gpu_memory_gb)
     records = [_record(stage, options.gpu_memory_gb) for stage in stages]
-    shares = gpu_shares(_levels(options), options.gpu_memory_gb)
     record |= {"gpu_memory_gb": options.gpu_memory_gb, "stages": records, "gpu_shares": shares}
     for stage, one in zip(stages, records, strict=True):
         texts.append(_text(stage, one, options.gpu_memory_gb))
@@ -138,19 +141,33 @@ def _plan_memory(options: PlanOptions, record: dict[str, Any], texts: list[str])
         f"one of each on a GPU of {options.gpu_memory_gb:g} GB, by memory: {told} ="
         f" {sum(shares.values()):.3g}"
     )
-    return all(one["plan"]["batch"] for one in records)
+    return levels, all(one["plan"]["batch"] for one in records)
 
 
-def _levels(options: PlanOptions) -> list[dict[str, float]]:
-    from pipeline.memory_plan import model_levels, paper_levels
+def _memory(options: PlanOptions) -> "tuple[list[StageMemory], float]":
+    """Of the diffusion stages, and GB of Reconstruct."""
+    from pipeline.memory_plan import (
+        model_memory,
+        model_reconstruct_gb,
+        paper_memory,
+        paper_reconstruct_gb,
+    )
     from pipeline.model_folder import resolve_model
 
     if options.preset:
-        return paper_levels()
-    return model_levels(resolve_model(options.model), tuned=options.fit == "network")
+        return paper_memory(), paper_reconstruct_gb()
+    model = resolve_model(options.model)
+    tuned = options.fit == "network"
+    return model_memory(model), model_reconstruct_gb(model, tuned=tuned)
 
 
-def _plan_pools(options: PlanOptions, record: dict[str, Any], texts: list[str]) -> None:
+def _plan_pools(
+    options: PlanOptions,
+    cluster: Cluster,
+    levels: list[dict[str, float]] | None,
+    record: dict[str, Any],
+    texts: list[str],
+) -> None:
     """Tell the pools and, if the costs of the stages are known, what the job takes."""
     from jobs.sources import list_sources
     from pipeline.graph import build_graph, build_recipe
@@ -158,8 +175,7 @@ def _plan_pools(options: PlanOptions, record: dict[str, Any], texts: list[str]) 
     sources = list_sources(options.sources) if options.sources else []
     recipe = build_recipe(graph_options(options))
     stages = build_graph(graph_options(options), os.curdir, recipe)
-    cluster = _cluster(options)
-    stages_on(stages, cluster, _levels(options) if cluster.gpus >= 1 else None)
+    stages_on(stages, cluster, levels)
     known = _costs(options, sources, recipe, stages)
     costs = usable_costs(known, cluster)
     pools = pools_for(stages, cluster, None if costs is None else costs.seconds)
@@ -193,7 +209,7 @@ def _costs(
     if not options.measure:
         return shipped_costs(recipe, stages)
     step = max(1, len(sources) // options.measure)
-    chosen = list(sources)[::step][: options.measure]
+    chosen = [{"source": source} for source in list(sources)[::step][: options.measure]]
     costs = measure(graph_options(options), chosen, best_device())
     if options.save_costs:
         costs.write(options.save_costs)

@@ -216,27 +216,20 @@ def paper_memory() -> list[StageMemory]:
     return found
 
 
-def model_levels(model: Path, *, tuned: bool = False) -> list[dict[str, float]]:
-    """`gpu_levels` of a model folder.
-
-    Raises:
-        ModelNotFound: the folder or a component's config is missing.
-    """
+def model_reconstruct_gb(model: Path, *, tuned: bool = False) -> float:
+    """`reconstruct_gb` of a model folder."""
     folder = model / "reconstructor"
+    if not folder.is_dir():
+        return reconstruct_gb(None, tuned=tuned)
     with _meta():
-        network = (
-            LargeGaussianModel.from_config(LargeGaussianModel.load_config(folder))
-            if folder.is_dir()
-            else None
-        )
-    return gpu_levels(model_memory(model), reconstructor_gb(network, _INPUT_VIEWS, tuned=tuned))
+        config = LargeGaussianModel.load_config(folder)
+        return reconstruct_gb(LargeGaussianModel.from_config(config), tuned=tuned)
 
 
-def paper_levels() -> list[dict[str, float]]:
-    """`gpu_levels` at the paper's sizes, which tune the network."""
+def paper_reconstruct_gb() -> float:
+    """`reconstruct_gb` at the paper's size, whose network is tuned."""
     with _meta():
-        network = LargeGaussianModel(**lgm_config("big"))
-    return gpu_levels(paper_memory(), reconstructor_gb(network, _INPUT_VIEWS, tuned=True))
+        return reconstruct_gb(LargeGaussianModel(**lgm_config("big")), tuned=True)
 
 
 def stage_memory(
@@ -310,12 +303,11 @@ def _weight_bytes(network: nn.Module) -> int:
     return sum(p.numel() * p.element_size() for p in network.parameters())
 
 
-def reconstructor_gb(network: LargeGaussianModel | None, views: int, *, tuned: bool) -> float:
+def reconstruct_gb(network: LargeGaussianModel | None, *, tuned: bool) -> float:
     """The most memory that the Gaussian network and the fit after it take, in GB.
 
     Args:
         network: on any device; None where a model has none.
-        views: that it is given.
         tuned: whether its weights are fitted to each head, which takes their gradients, Adam's two
             moments, and the activations that the gradients need.
     """
@@ -323,7 +315,7 @@ def reconstructor_gb(network: LargeGaussianModel | None, views: int, *, tuned: b
         return CONTEXT_GB + FIT_GB
     network = nn.Module.to(network, "meta")  # diffusers' own would log a warning
     side = int(network.config.input_px)
-    inputs = torch.empty(1, views, 9, side, side, device="meta")
+    inputs = torch.empty(1, _INPUT_VIEWS, 9, side, side, device="meta")
     if tuned:
         activations = _peak_with_gradient(network, inputs)
     else:
@@ -332,7 +324,7 @@ def reconstructor_gb(network: LargeGaussianModel | None, views: int, *, tuned: b
     return CONTEXT_GB + HEADROOM * (weights + activations) / 1e9 + FIT_GB
 
 
-def gpu_levels(memories: Sequence[StageMemory], reconstruct_gb: float) -> list[dict[str, float]]:
+def gpu_levels(memories: Sequence[StageMemory], reconstructing_gb: float) -> list[dict[str, float]]:
     """What each stage on a GPU needs for one avatar at a time, in GB, ever more frugal.
 
     First without compromise, then decoding fewer views at a time, at last with offload as well.
@@ -346,7 +338,7 @@ def gpu_levels(memories: Sequence[StageMemory], reconstruct_gb: float) -> list[d
                 )
                 for memory in memories
             }
-            levels.append({**needs, "Reconstruct": reconstruct_gb})
+            levels.append({**needs, "Reconstruct": reconstructing_gb})
     return levels
 
 

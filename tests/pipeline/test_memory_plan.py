@@ -10,8 +10,8 @@ from pipeline.memory_plan import (
     StageMemory,
     gpu_levels,
     gpu_shares,
-    model_levels,
     model_memory,
+    model_reconstruct_gb,
     paper_memory,
     peak_bytes,
     plan_stage,
@@ -81,15 +81,14 @@ def test_the_embedded_weights_weigh_what_their_files_weigh():
 
 
 def test_shares_of_a_gpu_let_one_of_each_stage_fit() -> None:
-    levels = model_levels(EMBEDDED)
+    levels = gpu_levels(model_memory(EMBEDDED), model_reconstruct_gb(EMBEDDED))
     shares = gpu_shares(levels, 24)
     assert list(shares) == ["LowRes", "HighRes", "Reconstruct"]
     assert 0.99 < sum(shares.values()) <= 1
     needed = levels[0]
     assert all(shares[name] * 24 > needed[name] for name in shares)
     assert sum(gpu_shares(levels, 1).values()) > 1, "too small a GPU is no one's"
-    tuned = model_levels(EMBEDDED, tuned=True)
-    assert tuned[0]["Reconstruct"] > needed["Reconstruct"]
+    assert model_reconstruct_gb(EMBEDDED, tuned=True) > needed["Reconstruct"]
 
 
 def test_less_memory_makes_stages_frugal_before_it_makes_them_impossible() -> None:
