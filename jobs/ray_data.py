@@ -39,8 +39,8 @@ class RayOptions:
         stage_timeout_s: most seconds that a stage may spend on a row; a worker that does not
             return soon after is ended, and started anew.
         stage_timeouts_s: the same for single stages, by name.
-        grows: the pools are of the size that an autoscaled cluster may grow to. It is asked for
-            all of it at once; until it comes, or if it never does, pools run with fewer actors.
+        grows: the pools are of the size that an autoscaled cluster may grow to. They start with
+            one actor each, and Ray Data asks for more, and for nodes, as rows queue up.
     """
 
     max_crashed_rows: int = 100
@@ -137,14 +137,14 @@ class _Run:
 
 
 def actor_pool(pool: Pool, *, alone: bool, grows: bool) -> ray.data.ActorPoolStrategy:
-    """A pool of fixed size, or one that may also run with less.
+    """A pool of fixed size, or one that grows with its cluster.
 
-    Where the cluster grows, all actors are asked for at the start, so that all nodes are. If they
-    do not come, pools with idle actors give them up until each stage has one.
+    A growing pool starts with one actor. Were all asked for at once and only some nodes came, the
+    actors of one stage could take them whole, and Ray shrinks no pool that still waits for actors.
     """
     return ray.data.ActorPoolStrategy(
         min_size=1 if grows else pool.actors,
-        initial_size=pool.actors,
+        initial_size=1 if grows else pool.actors,
         max_size=pool.actors,
         max_tasks_in_flight_per_actor=1 if alone else None,
         max_concurrent_calls_per_actor=1 if alone else 2,

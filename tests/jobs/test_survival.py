@@ -37,12 +37,12 @@ def test_trouble_is_named_and_harms_no_neighbour() -> None:
 
 @pytest.mark.usefixtures("ray_cluster")
 def test_pools_for_a_cluster_that_never_grows_still_finish() -> None:
-    """Planned for 4 GPUs where there is one, so that the first pool could take all of it."""
+    """Planned for 4 GPUs where there is one, which the last pool alone could fill."""
     stages = [Parse(), Scale(), Trouble()]
     pools = plan_pools(stages, cpus=16, gpus=4)
     assert [pool.actors for pool in pools] == [4, 4, 4]
     strategy = actor_pool(pools[1], alone=False, grows=True)
-    assert (strategy.min_size, strategy.initial_size, strategy.max_size) == (1, 4, 4)
+    assert (strategy.min_size, strategy.initial_size, strategy.max_size) == (1, 1, 4)
     fixed = actor_pool(pools[1], alone=False, grows=False)
     assert (fixed.min_size, fixed.initial_size, fixed.max_size) == (4, 4, 4)
     sources = [str(number) for number in range(20, 60)]
