@@ -27,8 +27,8 @@ class Costs:
     """Medians over some avatars.
 
     Attributes:
-        seconds: that one actor works on an avatar, by stage. On a CPU this is CPU time, which busy
-            neighbours do not change.
+        seconds: that one actor works on an avatar, by stage. On a CPU this is CPU time a thread,
+            which busy neighbours do not change.
         device: what the stages with large networks ran on: "cpu", the GPU's name, or None if a
             recorded run does not say.
         machine: the CPU's name.
@@ -168,7 +168,8 @@ def _make(stages: Sequence[Stage], photo: Row, device: str) -> _Sample:
         live = [row for row in rows if row.get("outcome") is None]
         if live:
             sample.photo_bytes = sample.photo_bytes or len(live[0].get("image", b""))
-            sample.seconds[stage.name] = round((clock() - started) / len(live), 4)
+            threads = max(1, int(stage.resources.cpus)) if device == "cpu" else 1
+            sample.seconds[stage.name] = round((clock() - started) / len(live) / threads, 4)
             sample.payload_mb[stage.name] = round(encode_rows(live).nbytes / len(live) / 1e6, 3)
     finished = [with_outcome(row) for row in rows]
     sample.avatars = sum(row["outcome"] == "ok" for row in finished)

@@ -89,7 +89,7 @@ def plan_pools(
         rate = min(_pool_rates(stages, cluster, actors, costs).values())
         rate = min(rate, machine_rate(stages, cluster, costs))
         wanted = {
-            stage.name: stage.resources.cpus * rate * costs[stage.name] / actors[stage.name]
+            stage.name: _busy_cpus(stage) * rate * costs[stage.name] / actors[stage.name]
             for stage in stages
         }
     share = min(1.0, cpus * _RESERVED / sum(wanted[name] * actors[name] for name in wanted))
@@ -148,7 +148,7 @@ def machine_rate(stages: Sequence[Stage], cluster: Cluster, costs: Mapping[str, 
 
     A GPU's actors take turns on it, so that its time for a row is the sum of theirs.
     """
-    cpu_s = sum(cost_of(stage, costs) * stage.resources.cpus for stage in stages)
+    cpu_s = sum(cost_of(stage, costs) * _busy_cpus(stage) for stage in stages)
     gpu_s = sum(cost_of(stage, costs) for stage in stages if _on_gpu(stage, cluster))
     return min(cluster.cpus / cpu_s, cluster.gpus / gpu_s if gpu_s else float("inf"))
 
@@ -169,6 +169,11 @@ def bottleneck(
         return slowest, rates[slowest]
     cpu_rate = machine_rate(stages, replace(cluster, gpus=0.0), costs)
     return ("GPUs" if whole < cpu_rate else "CPUs"), whole
+
+
+def _busy_cpus(stage: Stage) -> float:
+    """CPUs that a worker takes while it works, even if it asks for less because it seldom does."""
+    return max(1.0, stage.resources.cpus)
 
 
 def _on_gpu(stage: Stage, cluster: Cluster) -> bool:
