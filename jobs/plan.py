@@ -217,7 +217,8 @@ def _costs(
 
 
 def _origin(costs: "Costs", recipe: "Recipe") -> str:
-    told = f"costs are medians of {costs.avatars} avatars on {costs.device or 'the machines'}"
+    number = f"{costs.avatars} avatar{'s' if costs.avatars > 1 else ''}"
+    told = f"costs are medians of {number} on {costs.device or 'the machines'}"
     told += f" ({costs.machine})"
     return told if costs.fits(recipe) else f"{told}, made by another model or with other options"
 
