@@ -67,6 +67,8 @@ def generate(options: GenerateOptions) -> int:
 
     if len(options.paths) < 2:
         raise UsageError("generate needs photos and a destination: headsplat generate PHOTOS OUT")
+    if options.stage_timeout_s is not None and options.stage_timeout_s <= 0:
+        raise UsageError(f"--stage-timeout-s is {options.stage_timeout_s:g}; it must be positive")
     *addresses, destination = options.paths
     batch = Batch(
         addresses=addresses,
@@ -112,7 +114,8 @@ def _planned(stages: Sequence[Stage], options: GenerateOptions) -> "tuple[list[P
 
     now = resources()
     cluster, grows = _grown(now, options)
-    if cluster.gpus >= 1 and cluster.gpu_memory_gb is None and now.gpus >= 1:
+    unknown = cluster.gpu_memory_gb is None and min(cluster.gpus, now.gpus) >= 1
+    if unknown and any(stage.resources.gpus for stage in stages):
         cluster = replace(cluster, gpu_memory_gb=gpu_memory_gb())
     stages_on(stages, cluster, _levels(cluster, options))
     costs = usable_costs(_costs(stages, options), cluster)
