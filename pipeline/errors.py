@@ -11,10 +11,21 @@ HeadsplatError
 |   |-- ModelNotFound           a model folder is missing, incomplete or damaged
 |   `-- GraphError              the stages do not fit together
 |-- BackendUnavailable          this machine lacks what the request needs
+|-- RequestRefused              the online service does not do what it is asked
+|   |-- Unauthorized            no key, or one that is unknown or revoked
+|   |-- NotFound                no such thing, or it is not the caller's
+|   |-- IdempotencyConflict     the key was used before, for another request
+|   |-- LeaseLost               the job is no longer the worker's
+|   `-- TooManyRequests         later; carries ``retry_after_s``
+|       |-- QueueFull           as many jobs wait as may wait
+|       |-- TooManyJobs         the caller has as many unfinished jobs as it may have
+|       `-- RateLimited         the caller submits faster than it may
+|-- DatabaseUnavailable         the database does not answer
 `-- ProcessingError             we are at fault: outcome ``failed``
     |-- OutOfMemory             a batch of one did not fit
     |-- DeviceBroken            the GPU fails until the process is started anew
     |-- TimedOut                a stage took too long over a row
+    |-- AttemptsExhausted       the worker process died at each attempt
     |-- Cancelled               the caller stopped the work
     `-- DeadlineExceeded        the work ran out of time
 
@@ -97,6 +108,81 @@ class BackendUnavailable(HeadsplatError):
     http_status = 501
 
 
+class RequestRefused(HeadsplatError):
+    """The online service does not do what it is asked."""
+
+    code = "refused"
+    http_status = 400
+
+
+class Unauthorized(RequestRefused):
+    """The request has no key, or one that is unknown or revoked."""
+
+    code = "unauthorized"
+    http_status = 401
+
+
+class NotFound(RequestRefused):
+    """There is no such thing, or it belongs to another caller, who shall not learn of it."""
+
+    code = "not_found"
+    http_status = 404
+
+
+class IdempotencyConflict(RequestRefused):
+    """The idempotency key was used before, for a request that asked for something else."""
+
+    code = "idempotency_conflict"
+    http_status = 422
+
+
+class LeaseLost(RequestRefused):
+    """The job was taken back from the worker, or deleted; what the worker made does not count."""
+
+    code = "lease_lost"
+    http_status = 409
+
+
+class TooManyRequests(RequestRefused):
+    """The request may succeed later.
+
+    Attributes:
+        retry_after_s: whole seconds after which it is worth trying again.
+    """
+
+    code = "too_many_requests"
+    http_status = 429
+
+    def __init__(self, message: str, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class QueueFull(TooManyRequests):
+    """As many jobs wait as may wait."""
+
+    code = "queue_full"
+
+
+class TooManyJobs(TooManyRequests):
+    """The caller has as many unfinished jobs as it may have."""
+
+    code = "too_many_jobs"
+
+
+class RateLimited(TooManyRequests):
+    """The caller submits faster than it may."""
+
+    code = "rate_limited"
+
+
+class DatabaseUnavailable(HeadsplatError):
+    """The database does not answer, or broke off; what was not confirmed may not have happened."""
+
+    code = "database_unavailable"
+    http_status = 503
+
+
 class ProcessingError(HeadsplatError):
     """We are at fault; the outcome is ``failed``."""
 
@@ -121,6 +207,12 @@ class TimedOut(ProcessingError):
 
     code = "timed_out"
     http_status = 504
+
+
+class AttemptsExhausted(ProcessingError):
+    """The worker process died, or fell silent, at each attempt at a job."""
+
+    code = "attempts_exhausted"
 
 
 class Cancelled(ProcessingError):

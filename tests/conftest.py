@@ -1,13 +1,34 @@
+import functools
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # the test cluster listens on loopback only
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("AWS_ACCESS_KEY_ID", "testing")  # Ray's workers get them from here
 os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "testing")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("RAY_worker_niceness", "0")  # at 15 the other tests starve Ray's workers
+
+
+class _OneRay(LoadFileScheduling):
+    """A file's tests stay in one process, and so do all files that use the session's Ray."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _scope(self.config.rootpath / nodeid.partition("::")[0])
+
+
+@functools.cache
+def _scope(file: Any) -> str:
+    return "ray" if "ray_cluster" in file.read_text("utf-8") else str(file)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
+    """Two Rays at a time would be more than two cores carry."""
+    return _OneRay(config, log)
 
 
 @pytest.fixture(scope="session")

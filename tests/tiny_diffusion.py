@@ -32,7 +32,11 @@ def tiny_vae() -> AutoencoderKL:
 
 
 def tiny_unet(
-    *, azimuth_embedding: bool = True, azimuth_index: bool = True, norm_num_groups: int = 32
+    *,
+    azimuth_embedding: bool = True,
+    azimuth_index: bool = True,
+    norm_num_groups: int = 32,
+    layers_per_block: int = 1,
 ) -> OrbitUNet:
     torch.manual_seed(2)
     unet = OrbitUNet(
@@ -45,7 +49,7 @@ def tiny_unet(
         block_out_channels=(32, 64),
         addition_time_embed_dim=16,
         projection_class_embeddings_input_dim=48,
-        layers_per_block=1,
+        layers_per_block=layers_per_block,
         cross_attention_dim=32,
         num_attention_heads=(1, 2),
         norm_num_groups=norm_num_groups,

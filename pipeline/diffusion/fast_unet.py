@@ -1,11 +1,10 @@
-"""The same U-Net with less work: exact rewrites for inference that differ in the last bits only.
+"""Cross-attention with less work: an exact rewrite for inference, but for the last bits.
 
 Cross-attention sees two tokens that never change during a generation and are the same for every
 pixel and view. Folding the query's and the output's weights into them leaves two thin products of
 each pixel with a few numbers a head; the tokens, which diffusers copies once a pixel, are not
-copied at all. The feed-forward layers, whose inner activations are eight times as wide as the
-hidden states, run on rows few enough to stay in a CPU's cache. No class of diffusers is forked:
-its attention takes a processor, and its feed-forward is wrapped.
+copied at all. No class of diffusers is forked: its attention takes a processor. What CPUs get
+besides is in `pipeline.diffusion.cpu_blocks`.
 """
 
 from collections.abc import Iterator
@@ -14,12 +13,8 @@ from typing import Any
 
 import torch
 from diffusers import UNetSpatioTemporalConditionModel
-from diffusers.models.attention import FeedForward
 from diffusers.models.attention_processor import Attention
-from torch import Tensor, nn
-
-_ROWS = 1024
-"""Rows of a feed-forward layer at a time: on Zen 3, 256 are slower, and all cost page faults."""
+from torch import Tensor
 
 
 class FoldedCrossAttention:
@@ -81,26 +76,3 @@ class FoldedTokens:
         finally:
             for (module, _), processor in zip(self._processors, before, strict=True):
                 module.processor = processor
-
-
-class _RowByRow(FeedForward):  # type: ignore[misc]
-    """diffusers' feed-forward, a few rows at a time."""
-
-    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        rows = torch.split(hidden_states.reshape(-1, hidden_states.shape[-1]), _ROWS)
-        parts = [super(_RowByRow, self).forward(part) for part in rows]
-        return torch.cat(parts).view(*hidden_states.shape[:-1], -1)
-
-
-def suit_cpu(network: nn.Module) -> None:
-    """Lay a network out for a CPU: convolutions channels last, feed-forward layers in pieces.
-
-    Measured on Zen 3, one thread: the embedded autoencoder decodes 1.3 times as fast with its
-    channels last.
-    """
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            weight = module.weight.data
-            module.weight.data = weight.contiguous(memory_format=torch.channels_last)
-        elif type(module) is FeedForward:
-            module.__class__ = _RowByRow

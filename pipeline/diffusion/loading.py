@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from diffusers import AutoencoderKL, AutoencoderKLTemporalDecoder
 
-from pipeline.diffusion.fast_unet import suit_cpu
+from pipeline.diffusion.cpu_blocks import suit_cpu
 from pipeline.diffusion.latents import Autoencoder
 from pipeline.diffusion.pipeline import HighResPipeline, LowResPipeline, OrbitPipeline
 from pipeline.errors import ModelNotFound
@@ -38,6 +38,7 @@ def load_pipeline(
     vae: Autoencoder | None = None,
     *,
     offload: bool = False,
+    trains: bool = False,
 ) -> OrbitPipeline:
     """Load one diffusion stage: float32 on a CPU, bfloat16 on a GPU but for the autoencoder.
 
@@ -49,6 +50,7 @@ def load_pipeline(
         device: ``cpu`` or ``cuda``.
         vae: the autoencoder, if it is loaded already.
         offload: on a GPU, keep each network on the host between uses, see `plan_stage`.
+        trains: networks stay as diffusers made them; on a CPU they would have no gradients.
 
     Raises:
         ModelNotFound: a component is missing.
@@ -62,7 +64,7 @@ def load_pipeline(
             f"{model / stage} is not a complete stage ({error}); train it with "
             f"`headsplat train {stage}`"
         ) from error
-    if device == "cpu":
+    if device == "cpu" and not trains:
         for network in (pipeline.unet, pipeline.vae):
             suit_cpu(network)
     if offload and device != "cpu":

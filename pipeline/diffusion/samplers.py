@@ -2,8 +2,8 @@
 
 `EulerDiscreteScheduler` is the reference. `EDMDPMSolverMultistepScheduler` has the same noise
 levels and the same preconditioning and takes fewer steps for the same quality: DPM++ 2M, or with
-``sde-dpmsolver++`` its stochastic form. UniPC is not here: diffusers' class counts steps of a beta
-schedule in whole numbers, and the network wants a quarter of the logarithm of sigma.
+``sde-dpmsolver++`` its stochastic form. UniPC is not here: in the few steps
+that pay it ends at the same views, see docs/sampling.md.
 
 Stochastic samplers add fresh noise of the level they stand at. In a process whose "noise" is a mix
 of noise and low-resolution latents that is wrong twice: the fresh noise is too strong, and it

@@ -165,7 +165,7 @@ class DiffusionPart:
         stage: Literal["lowres", "highres"] = (
             "highres" if self.config.mix.lowres_weight else "lowres"
         )
-        trained = load_pipeline(self.start_from, stage, "cpu", self.vae)
+        trained = load_pipeline(self.start_from, stage, "cpu", self.vae, trains=True)
         self.settings = {name: trained.config[name] for name in self.settings}
         if self.config.channels is None:
             model = DiffusionNetworks(
