@@ -80,7 +80,7 @@ VERBS: dict[str, Verb] = {
     "keys create": Verb("jobs.keys", "CreateOptions", "create", "an API key for the service"),
     "keys list": Verb("jobs.keys", "ListOptions", "list_keys", "the API keys"),
     "keys revoke": Verb("jobs.keys", "RevokeOptions", "revoke", "an API key made void"),
-    "plan": Verb("jobs.plan", "PlanOptions", "plan", "the GPU memory that a model needs"),
+    "plan": Verb("jobs.plan", "PlanOptions", "plan", "what a job takes: hours, bytes, money"),
     "doctor": Verb("jobs.doctor", "DoctorOptions", "doctor", "what this machine can run"),
 }
 

@@ -12,7 +12,10 @@ import ray
 import ray.data
 
 from jobs.cli import DEBUG
+from jobs.pools import Cluster
 from pipeline.errors import ProcessingError, UsageError
+
+_ANSWER_S = 60.0
 
 
 @contextlib.contextmanager
@@ -41,6 +44,36 @@ def started(address: str | None) -> Iterator[None]:
     finally:
         if own:
             ray.shutdown()
+
+
+def resources() -> Cluster:
+    """What the connected cluster has now."""
+    has: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return Cluster(
+        cpus=has.get("CPU", 0.0),
+        gpus=has.get("GPU", 0.0),
+        memory_gb=has.get("memory", 0.0) / 2**30,
+        store_gb=has.get("object_store_memory", 0.0) / 2**30,
+    )
+
+
+def gpu_memory_gb() -> float | None:
+    """Memory of a GPU of the connected cluster, GB of 1e9 bytes; None if none answers soon."""
+    answer = ray.remote(num_gpus=0.001, num_cpus=0)(_gpu_memory_gb).remote()
+    try:
+        found: float | None = ray.get(answer, timeout=_ANSWER_S)
+    except ray.exceptions.GetTimeoutError:
+        ray.cancel(answer, force=True)
+        return None
+    return found
+
+
+def _gpu_memory_gb() -> float | None:
+    import torch
+
+    if not torch.cuda.is_available():
+        return None
+    return float(torch.cuda.get_device_properties(0).total_memory) / 1e9
 
 
 def given_up(error: Exception) -> ProcessingError:

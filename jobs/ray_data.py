@@ -7,21 +7,22 @@ that only the row that kills its worker is given up and not the one that waited 
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import pyarrow as pa
 import ray
 import ray.data
 from ray.util.annotations import RayDeprecationWarning
 
+from jobs import metrics
 from jobs.outcomes import incomplete
 from jobs.pools import Pool
 from jobs.row_codec import decode_rows, encode_rows
-from pipeline.graph import check_columns, needed_after, trim
-from pipeline.local import Claims, with_outcome
-from pipeline.stage import Context, Row, Stage, run_stage
+from jobs.stage_actor import Desk, Note, StageActor
+from pipeline.graph import check_columns, needed_after
+from pipeline.local import with_outcome
+from pipeline.stage import Row
 
 _RETRIES_AFTER_CRASH = 2
 _MAX_SOURCE_BLOCKS = 4096
@@ -35,10 +36,18 @@ class RayOptions:
     Attributes:
         max_crashed_rows: rows that may take their process down before the run is abandoned.
         no_progress_timeout_s: the run is abandoned when nothing finishes for this long.
+        stage_timeout_s: most seconds that a stage may spend on a row; a worker that does not
+            return soon after is ended, and started anew.
+        stage_timeouts_s: the same for single stages, by name.
+        grows: the pools are of the size that an autoscaled cluster may grow to. They start with
+            one actor each, and Ray Data asks for more, and for nodes, as rows queue up.
     """
 
     max_crashed_rows: int = 100
     no_progress_timeout_s: int = 1800
+    stage_timeout_s: float = 600.0
+    stage_timeouts_s: Mapping[str, float] = field(default_factory=dict)
+    grows: bool = False
 
 
 def run_ray(pools: Sequence[Pool], rows: list[Row], options: RayOptions) -> Iterator[Row]:
@@ -55,24 +64,96 @@ def run_ray(pools: Sequence[Pool], rows: list[Row], options: RayOptions) -> Iter
     if not rows:
         return
     configure(options)
-    claims = ray.remote(num_cpus=0)(_ClaimsActor).remote()
-    finished: list[Row] = []
-    for row in _stream(pools, rows, claims, alone=False):
-        finished.append({name: row.get(name) for name in ("source", "face_count", "face_index")})
+    metrics.planned({pool.stage.name: pool.actors for pool in pools})
+    run = _Run(pools, options, ray.remote(num_cpus=0)(Desk).remote())
+    for row in run.finished(rows):
+        metrics.count(row)
         yield row
+
+
+@dataclass(frozen=True)
+class _Run:
+    """The stages over some rows, and over those again that were lost."""
+
+    pools: Sequence[Pool]
+    options: RayOptions
+    desk: Any
+
+    def finished(self, rows: list[Row]) -> Iterator[Row]:
+        seen: list[Row] = []
+        for row in self._stream(rows, alone=False):
+            seen.append({name: row.get(name) for name in ("source", "face_count", "face_index")})
+            yield row
+        if not (lost := _lost(seen, rows)):
+            return
+        for row in self._stream(lost, alone=True):
+            seen.append({name: row.get(name) for name in ("source", "face_count", "face_index")})
+            yield row
+        yield from self._noted(_lost(seen, rows))
+
+    def _stream(self, rows: list[Row], *, alone: bool) -> Iterator[Row]:
+        """Run the stages once; ``alone``, no row waits where another is worked on."""
+        dataset = _source(rows)
+        needed = needed_after([pool.stage for pool in self.pools])
+        for pool, columns in zip(self.pools, needed, strict=True):
+            fitting = replace(pool, actors=min(pool.actors, len(rows)))
+            dataset = self._add_stage(dataset, fitting, columns, alone)
+        for table in dataset.iter_batches(
+            batch_size=None, batch_format="pyarrow", prefetch_batches=0
+        ):
+            yield from (with_outcome(row) for row in decode_rows(table))
+
+    def _add_stage(
+        self, dataset: ray.data.Dataset, pool: Pool, needed: frozenset[str], alone: bool
+    ) -> ray.data.Dataset:
+        name = pool.stage.name
+        # named after the stage, so that dashboards, logs and process lists read well
+        actor_class: Any = type(name, (StageActor,), {"__module__": __name__})
+        timeout_s = self.options.stage_timeouts_s.get(name, self.options.stage_timeout_s)
+        with warnings.catch_warnings():
+            # the retry limits have no named parameter yet, and the old way of passing them warns
+            warnings.simplefilter("ignore", RayDeprecationWarning)
+            return dataset.map_batches(
+                actor_class,
+                fn_constructor_args=(pool.stage, needed, self.desk, timeout_s),
+                batch_size=1 if alone or not pool.gpus else pool.stage.batch_size,
+                batch_format="pyarrow",
+                num_cpus=pool.cpus,
+                num_gpus=pool.gpus or None,
+                compute=actor_pool(pool, alone=alone, grows=self.options.grows),
+                max_restarts=-1,
+                max_task_retries=0 if alone else _RETRIES_AFTER_CRASH,
+            )
+
+    def _noted(self, lost: list[Row]) -> Iterator[Row]:
+        """A failed row for each lost one that is known to have ended its worker."""
+        sources = {row["source"] for row in lost}
+        for pool in self.pools:
+            notes: dict[str, Note] = ray.get(self.desk.notes.remote(pool.stage.name))
+            for key, note in notes.items():
+                face, _, source = key.partition(" ")
+                if source in sources:
+                    yield {"source": source, "face_index": int(face), **note.failure()}
+
+
+def actor_pool(pool: Pool, *, alone: bool, grows: bool) -> ray.data.ActorPoolStrategy:
+    """A pool of fixed size, or one that grows with its cluster.
+
+    A growing pool starts with one actor. Were all asked for at once and only some nodes came, the
+    actors of one stage could take them whole, and Ray shrinks no pool that still waits for actors.
+    """
+    return ray.data.ActorPoolStrategy(
+        min_size=1 if grows else pool.actors,
+        initial_size=1 if grows else pool.actors,
+        max_size=pool.actors,
+        max_tasks_in_flight_per_actor=1 if alone else None,
+        max_concurrent_calls_per_actor=1 if alone else 2,
+    )
+
+
+def _lost(finished: list[Row], rows: list[Row]) -> list[Row]:
     lost = set(incomplete(finished, [row["source"] for row in rows]))
-    if lost:
-        yield from _stream(pools, [r for r in rows if r["source"] in lost], claims, alone=True)
-
-
-def _stream(pools: Sequence[Pool], rows: list[Row], claims: Any, *, alone: bool) -> Iterator[Row]:
-    """Run the stages once over the rows; ``alone``, no row waits where another is worked on."""
-    dataset = _source(rows)
-    for pool, needed in zip(pools, needed_after([pool.stage for pool in pools]), strict=True):
-        fitting = replace(pool, actors=min(pool.actors, len(rows)))
-        dataset = _add_stage(dataset, fitting, needed, claims, alone)
-    for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-        yield from (with_outcome(row) for row in decode_rows(table))
+    return [row for row in rows if row["source"] in lost]
 
 
 def _source(rows: list[Row]) -> ray.data.Dataset:
@@ -82,33 +163,6 @@ def _source(rows: list[Row]) -> ray.data.Dataset:
     size = -(-len(rows) // _MAX_SOURCE_BLOCKS)
     tables = [encode_rows(rows[i : i + size]) for i in range(0, len(rows), size)]
     return ray.data.from_arrow(tables).repartition(target_num_rows_per_block=1)
-
-
-def _add_stage(
-    dataset: ray.data.Dataset, pool: Pool, needed: frozenset[str], claims: Any, alone: bool
-) -> ray.data.Dataset:
-    name = pool.stage.name
-    # the class is named after the stage, so that dashboards, logs and process lists read well
-    actor_class: Any = type(name, (_StageActor,), {"__module__": __name__})
-    actors = ray.data.ActorPoolStrategy(
-        size=pool.actors,
-        max_tasks_in_flight_per_actor=1 if alone else None,
-        max_concurrent_calls_per_actor=1 if alone else 2,
-    )
-    with warnings.catch_warnings():
-        # the two retry limits have no named parameter yet, and the old way of passing them warns
-        warnings.simplefilter("ignore", RayDeprecationWarning)
-        return dataset.map_batches(
-            actor_class,
-            fn_constructor_args=(pool.stage, needed, claims),
-            batch_size=1 if alone or not pool.gpus else pool.stage.batch_size,
-            batch_format="pyarrow",
-            num_cpus=pool.cpus,
-            num_gpus=pool.gpus or None,
-            compute=actors,
-            max_restarts=-1,
-            max_task_retries=0 if alone else _RETRIES_AFTER_CRASH,
-        )
 
 
 def configure(options: RayOptions) -> None:
@@ -123,42 +177,3 @@ def configure(options: RayOptions) -> None:
     context.retried_map_errors = False
     context.wait_for_min_actors_s = 0
     context.execution_no_progress_timeout_s = options.no_progress_timeout_s
-
-
-class _ClaimsActor:
-    """`Claims` for all workers of a run."""
-
-    def __init__(self) -> None:
-        self._claims = Claims()
-
-    def claim(self, key: str, owner: str) -> str:
-        return self._claims(key, owner)
-
-
-class _StageActor:
-    """One worker of a stage: decode, `run_stage`, encode."""
-
-    def __init__(self, stage: Stage, needed: frozenset[str], claims: Any) -> None:
-        self._stage = stage
-        self._needed = needed
-        claim: Callable[[str, str], str] = lambda key, owner: ray.get(  # noqa: E731
-            claims.claim.remote(key, owner)
-        )
-        self._context = Context(claim=claim)
-        stage.setup(_device(stage))
-
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        results = run_stage(self._stage, decode_rows(batch), self._context)
-        return encode_rows([trim(row, self._needed) for row in results])
-
-
-def _device(stage: Stage) -> str:
-    """Where the stage's weights go: on its share of a GPU if it was given one that works."""
-    if not ray.get_gpu_ids():
-        return "cpu"
-    import torch
-
-    if not torch.cuda.is_available():
-        return "cpu"
-    torch.cuda.set_per_process_memory_fraction(min(stage.resources.gpus, 1.0))
-    return "cuda"

@@ -13,7 +13,7 @@ from jobs.generate import GenerateOptions
 from jobs.options import graph_options
 from pipeline.errors import UsageError
 
-_PLACES = ("model", "face_pack")
+_PLACES = ("model", "face_pack", "costs")
 """The options besides ``paths`` that name files which the job reads."""
 _NOT_PASSED_ON = ("paths", "address", "json")
 _PASSED_ON = ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")

@@ -23,6 +23,8 @@ HeadsplatError
 |-- DatabaseUnavailable         the database does not answer
 `-- ProcessingError             we are at fault: outcome ``failed``
     |-- OutOfMemory             a batch of one did not fit
+    |-- DeviceBroken            the GPU fails until the process is started anew
+    |-- TimedOut                a stage took too long over a row
     |-- AttemptsExhausted       the worker process died at each attempt
     |-- SourceUnavailable       the file or object cannot be read now
     |   `-- SourceTimeout         it took too long to read
@@ -194,6 +196,19 @@ class OutOfMemory(ProcessingError):
 
     code = "out_of_memory"
     http_status = 507
+
+
+class DeviceBroken(ProcessingError):
+    """After an error of this kind the process can do nothing more on its GPU."""
+
+    code = "device_broken"
+
+
+class TimedOut(ProcessingError):
+    """A stage took longer over a row than it may."""
+
+    code = "timed_out"
+    http_status = 504
 
 
 class AttemptsExhausted(ProcessingError):

@@ -7,7 +7,7 @@ stands for it), what kernels borrow while they work, and fragmentation (`HEADROO
 """
 
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,13 +36,18 @@ from pipeline.diffusion.paper_sizes import (
 from pipeline.diffusion.unet import OrbitUNet
 from pipeline.errors import ModelNotFound
 from pipeline.model_config import ModelConfig, StageConfig
+from pipeline.reconstruction.lgm import LargeGaussianModel, lgm_config
 
 StageName = Literal["lowres", "highres"]
 CONTEXT_GB = 0.6
 """Set aside for the CUDA context and its libraries: an estimate, there was no GPU to measure."""
 HEADROOM = 1.1
 """Allowance for fragmentation and for what kernels borrow; an estimate as well."""
+FIT_GB = 1.0
+"""Set aside for fitting Gaussians side by side, whose kernels need a GPU to be measured."""
 _MAX_BATCH = 64
+_STAGE_NAMES = {"lowres": "LowRes", "highres": "HighRes"}
+_INPUT_VIEWS = 4
 
 
 class _LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -211,6 +216,22 @@ def paper_memory() -> list[StageMemory]:
     return found
 
 
+def model_reconstruct_gb(model: Path, *, tuned: bool = False) -> float:
+    """`reconstruct_gb` of a model folder."""
+    folder = model / "reconstructor"
+    if not folder.is_dir():
+        return reconstruct_gb(None, tuned=tuned)
+    with _meta():
+        config = LargeGaussianModel.load_config(folder)
+        return reconstruct_gb(LargeGaussianModel.from_config(config), tuned=tuned)
+
+
+def paper_reconstruct_gb() -> float:
+    """`reconstruct_gb` at the paper's size, whose network is tuned."""
+    with _meta():
+        return reconstruct_gb(LargeGaussianModel(**lgm_config("big")), tuned=True)
+
+
 def stage_memory(
     stage: StageName,
     unet: OrbitUNet,
@@ -280,3 +301,63 @@ def _meta() -> Iterator[None]:
 
 def _weight_bytes(network: nn.Module) -> int:
     return sum(p.numel() * p.element_size() for p in network.parameters())
+
+
+def reconstruct_gb(network: LargeGaussianModel | None, *, tuned: bool) -> float:
+    """The most memory that the Gaussian network and the fit after it take, in GB.
+
+    Args:
+        network: on any device; None where a model has none.
+        tuned: whether its weights are fitted to each head, which takes their gradients, Adam's two
+            moments, and the activations that the gradients need.
+    """
+    if network is None:
+        return CONTEXT_GB + FIT_GB
+    network = nn.Module.to(network, "meta")  # diffusers' own would log a warning
+    side = int(network.config.input_px)
+    inputs = torch.empty(1, _INPUT_VIEWS, 9, side, side, device="meta")
+    if tuned:
+        activations = _peak_with_gradient(network, inputs)
+    else:
+        activations = peak_bytes(lambda: network(inputs))
+    weights = _weight_bytes(network) * (3 if tuned else 1)  # the gradients are in the peak
+    return CONTEXT_GB + HEADROOM * (weights + activations) / 1e9 + FIT_GB
+
+
+def gpu_levels(memories: Sequence[StageMemory], reconstructing_gb: float) -> list[dict[str, float]]:
+    """What each stage on a GPU needs for one avatar at a time, in GB, ever more frugal.
+
+    First without compromise, then decoding fewer views at a time, at last with offload as well.
+    """
+    levels = []
+    for offload in (False, True):
+        for part in (1, 4, 16):
+            needs = {
+                _STAGE_NAMES[memory.stage]: memory.peak_gb(
+                    1, max(1, memory.views // part), offload=offload
+                )
+                for memory in memories
+            }
+            levels.append({**needs, "Reconstruct": reconstructing_gb})
+    return levels
+
+
+def gpu_shares(levels: Sequence[dict[str, float]], gpu_memory_gb: float) -> dict[str, float]:
+    """The share of one GPU's memory that each stage may use, so that one of each fits on it.
+
+    They fill the GPU, in proportion to the first of ``levels`` that fits. If none does, they are
+    what the last one needs, together more than 1.
+    """
+    fitting = (level for level in levels if sum(level.values()) <= gpu_memory_gb)
+    needs = next(fitting, None)
+    if needs is None:
+        return {name: round(gb / gpu_memory_gb, 3) for name, gb in levels[-1].items()}
+    total_gb = sum(needs.values())
+    return {name: int(gb / total_gb * 1000) / 1000 for name, gb in needs.items()}
+
+
+def _peak_with_gradient(network: LargeGaussianModel, inputs: Tensor) -> int:
+    live = _LiveTensors()
+    with torch.enable_grad(), _FusedAttention(), live:
+        network(inputs).sum().backward()
+    return live.peak

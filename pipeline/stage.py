@@ -10,16 +10,19 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from pipeline.errors import (
     Cancelled,
     DeadlineExceeded,
+    DeviceBroken,
     HeadsplatError,
     InputError,
     OutOfMemory,
     ProcessingError,
+    TimedOut,
 )
 
 Row = dict[str, Any]
@@ -51,12 +54,22 @@ class Context:
         deadline_s: `time.monotonic` value after which the work is abandoned.
         claim: called as ``claim(key, owner)``; returns the first owner who claimed ``key`` in this
             run, which tells the second of two equal photos that the first is already being made.
+        timeout_s: most seconds that a stage may spend on one row.
+        watch: entered as ``watch(rows, seconds)`` round each call of a stage that has a timeout;
+            it may end the process if the call does not return, for native code cannot be stopped.
+        call_deadline_s: `time.monotonic` value at which the present call times out, set by
+            `run_stage`.
     """
 
     report: Callable[[str, int, int], None] = lambda stage, step, steps: None
     is_cancelled: Callable[[], bool] = lambda: False
     deadline_s: float = float("inf")
     claim: Callable[[str, str], str] = lambda key, owner: owner
+    timeout_s: float = float("inf")
+    watch: Callable[[Sequence[Row], float], AbstractContextManager[Any]] = lambda rows, seconds: (
+        nullcontext()
+    )
+    call_deadline_s: float = float("inf")
 
     def checkpoint(self, stage: str, step: int, steps: int) -> None:
         """Report progress and stop here if the caller wants that.
@@ -64,11 +77,18 @@ class Context:
         Raises:
             Cancelled: the caller cancelled.
             DeadlineExceeded: the deadline has passed.
+            TimedOut: the stage has spent ``timeout_s`` a row.
         """
         if self.is_cancelled():
             raise Cancelled(f"cancelled in {stage} at step {step} of {steps}")
-        if time.monotonic() > self.deadline_s:
+        now = time.monotonic()
+        if now > self.deadline_s:
             raise DeadlineExceeded(f"out of time in {stage} at step {step} of {steps}")
+        if now > self.call_deadline_s:
+            raise TimedOut(
+                f"{stage} was at step {step} of {steps} after {self.timeout_s:g} s a photo; give "
+                "it longer with --stage-timeout-s"
+            )
         self.report(stage, step, steps)
 
 
@@ -116,7 +136,7 @@ def run_stage(stage: Stage, rows: Sequence[Row], context: Context | None = None)
     """Run one batch, turning every exception into the outcome of the row that caused it.
 
     Rows whose ``outcome`` is set pass through. A batch that runs out of memory, or fails in any
-    other way, is run again row by row, so that one bad row never harms its neighbours. A stage
+    other way, is run again in halves, so that one bad row never harms its neighbours. A stage
     that leaves out a column it declares has failed for that row.
 
     Returns:
@@ -124,12 +144,15 @@ def run_stage(stage: Stage, rows: Sequence[Row], context: Context | None = None)
 
     Raises:
         Cancelled: the caller stopped the work; nothing is recorded for the rows.
+        DeviceBroken: the GPU fails until the process is started anew.
     """
     context = context or Context()
     _set_threads(stage)
     done: list[Row] = []
     live = [row for row in rows if row.get("outcome") is None]
-    results = _run_live(stage, live, context)
+    size = len(live) if stage.batch_size > 1 else 1
+    parts = [live[i : i + size] for i in range(0, len(live), max(size, 1))]
+    results = [result for part in parts for result in _run_live(stage, part, context)]
     for row in rows:
         done.extend([row] if row.get("outcome") is not None else results.pop(0))
     return done
@@ -143,28 +166,51 @@ def _set_threads(stage: Stage) -> None:
 
 
 def _run_live(stage: Stage, rows: list[Row], context: Context) -> list[list[Row]]:
-    if len(rows) > 1 and stage.batch_size > 1:
-        timer = _Timer()
-        try:
-            results = _checked(stage, stage.process(rows, context))
-        except Cancelled:
-            raise
-        except Exception:  # the row at fault is found by running them one at a time
-            results = []
-        if len(results) == len(rows):
-            return [[_timed(stage, result, timer.per_row(len(rows)))] for result in results]
-    return [_run_one(stage, row, context) for row in rows]
-
-
-def _run_one(stage: Stage, row: Row, context: Context) -> list[Row]:
+    """The results of each row: of all at once, or, should that fail, of each half."""
     timer = _Timer()
+    short_of_memory = False
     try:
-        results = _checked(stage, stage.process([row], context))
+        results = _checked(stage, _call(stage, rows, context))
     except Cancelled:
         raise
     except Exception as error:  # the one place where a row's failure is caught
-        results = [_failed(stage, row, error)]
-    return [_timed(stage, result, timer.per_row(len(results))) for result in results]
+        _raise_if_broken(stage, error)
+        short_of_memory = _is_out_of_memory(error)
+        results = [_failed(stage, rows[0], error)] if len(rows) == 1 else []
+    if short_of_memory:  # here, because the error held on to what the call had allocated
+        _release_memory()
+    if len(rows) == 1:
+        return [[_timed(stage, result, timer.per_row(len(results))) for result in results]]
+    if len(results) == len(rows):
+        return [[_timed(stage, result, timer.per_row(len(rows)))] for result in results]
+    half = len(rows) // 2
+    return [*_run_live(stage, rows[:half], context), *_run_live(stage, rows[half:], context)]
+
+
+def _call(stage: Stage, rows: list[Row], context: Context) -> list[Row]:
+    seconds = context.timeout_s * len(rows)
+    if seconds == float("inf"):
+        return stage.process(rows, context)
+    with context.watch(rows, seconds):
+        return stage.process(rows, replace(context, call_deadline_s=time.monotonic() + seconds))
+
+
+def _raise_if_broken(stage: Stage, error: Exception) -> None:
+    """Let what no further call in this process can survive through.
+
+    After an illegal access, a failed device-side assertion and their like, every CUDA call of the
+    process fails.
+    """
+    if "CUDA error" in str(error) and not _is_out_of_memory(error):
+        raise DeviceBroken(f"{stage.name}: {str(error).splitlines()[0]}") from error
+
+
+def _release_memory() -> None:
+    """Give back what a failed batch leaves in CUDA's cache, in pieces that halves cannot use."""
+    if "torch" in sys.modules:
+        import torch
+
+        torch.cuda.empty_cache()
 
 
 def _checked(stage: Stage, results: list[Row]) -> list[Row]:
@@ -197,6 +243,10 @@ def _failed(stage: Stage, row: Row, error: Exception) -> Row:
 
 def _typed(error: Exception) -> HeadsplatError:
     text = f"{type(error).__name__}: {error}"
-    if isinstance(error, MemoryError) or "out of memory" in text.lower():
+    if _is_out_of_memory(error):
         return OutOfMemory(f"{text}; give the stage more memory or lower its batch size")
     return ProcessingError(text)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or "out of memory" in str(error).lower()

@@ -19,7 +19,7 @@ from torch import nn
 from pipeline.cameras import FOV_Y_DEG, RADIUS, Cameras
 from pipeline.gaussians import CHANNELS, Gaussians
 from pipeline.reconstruction.rays import as_trained, half_extent, nearest_to_origin, plucker_rays
-from pipeline.reconstruction.unet import UNet
+from pipeline.reconstruction.unet import UNet, full_precision
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -136,7 +136,7 @@ class LargeGaussianModel(ModelMixin, ConfigMixin):  # type: ignore[misc]
         """
         b, v = inputs.shape[:2]
         raw = self.unet(inputs.flatten(0, 1), v)
-        with torch.autocast(raw.device.type, enabled=False):
+        with full_precision(raw.device):
             raw = self.conv(raw).float()
         positions = self._positions(raw[:, :3], inputs[:, :, 3:].flatten(0, 1).float())
         rest = raw[:, 3:]

@@ -3,6 +3,8 @@
 Shapes: B heads, V views of each, H = W input pixels, S output pixels.
 """
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import nn
 
@@ -68,7 +70,14 @@ class UNet(nn.Module):
         for up in self.up_blocks:
             x = up(x, kept, views)
         # Rounded to bfloat16, positions would lie on a grid of 0.004 world units.
-        with torch.autocast(x.device.type, enabled=False):
+        with full_precision(x.device):
             x = x.to(self.conv_out.weight.dtype)
             out: torch.Tensor = self.conv_out(nn.functional.silu(self.norm_out(x)))
         return out
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[None]:
+    """Autocast off; the meta device, on which memory is planned, does not know it."""
+    if device.type == "meta":
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)

@@ -66,5 +66,5 @@ def test_pools_fill_the_machine_and_never_ask_for_more() -> None:
 
 
 def test_a_plan_that_cannot_start_is_refused_with_the_arithmetic() -> None:
-    with pytest.raises(UsageError, match=r"Parse 0\.1 \+ Scale 0\.1 .* has 0\.2"):
-        plan_pools([Parse(), Scale(), Parse()], cpus=4, memory_gb=0.2)
+    with pytest.raises(UsageError, match=r"Parse 0\.1 \+ Scale 0\.1 .* = 0\.4 GiB .* has 0\.3"):
+        plan_pools(toy_stages.toy_stages(), cpus=4, memory_gb=0.3)

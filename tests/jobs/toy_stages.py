@@ -79,3 +79,35 @@ class Total(Stage):
 
 def toy_stages() -> list[Stage]:
     return [Parse(), Scale(), Split(), Total()]
+
+
+class Trouble(Stage):
+    """Hangs, crashes, or runs out of memory, as the source says; else passes the row on.
+
+    "nap" sleeps where it sees its deadline, "hang" where it does not, "deaf" in native code that
+    holds Python's lock; "segfault" dies; "broken" is a GPU after an illegal access.
+    """
+
+    name = "Trouble"
+    inputs = ("source",)
+    outputs = ("done",)
+    resources = Resources(cpus=1, gpus=0.5, memory_gb=0.1)
+    batch_size = 4
+
+    def process(self, rows: Sequence[Row], context: Context) -> list[Row]:
+        import ctypes
+        import time
+
+        kinds = {row["source"].partition(" ")[0] for row in rows}
+        while "nap" in kinds:
+            time.sleep(0.05)
+            context.checkpoint(self.name, 1, 2)
+        if "hang" in kinds:
+            time.sleep(600)
+        if "deaf" in kinds:
+            ctypes.PyDLL(None).sleep(600)
+        if "segfault" in kinds:
+            ctypes.string_at(0)
+        if "broken" in kinds:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered\nmore")
+        return [{**row, "done": True} for row in rows]

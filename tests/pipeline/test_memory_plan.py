@@ -6,7 +6,16 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.memory_plan import StageMemory, model_memory, paper_memory, peak_bytes, plan_stage
+from pipeline.memory_plan import (
+    StageMemory,
+    gpu_levels,
+    gpu_shares,
+    model_memory,
+    model_reconstruct_gb,
+    paper_memory,
+    peak_bytes,
+    plan_stage,
+)
 from pipeline.model_folder import EMBEDDED, components
 
 MEMORY = StageMemory(
@@ -69,6 +78,25 @@ def test_the_embedded_weights_weigh_what_their_files_weigh():
     for name, memory in stages.items():
         half = sum(gb for part, gb in memory.weights_gb.items() if part != "vae")
         assert half == pytest.approx(on_disk[name] / 1e9, rel=0.02)
+
+
+def test_shares_of_a_gpu_let_one_of_each_stage_fit() -> None:
+    levels = gpu_levels(model_memory(EMBEDDED), model_reconstruct_gb(EMBEDDED))
+    shares = gpu_shares(levels, 24)
+    assert list(shares) == ["LowRes", "HighRes", "Reconstruct"]
+    assert 0.99 < sum(shares.values()) <= 1
+    needed = levels[0]
+    assert all(shares[name] * 24 > needed[name] for name in shares)
+    assert sum(gpu_shares(levels, 1).values()) > 1, "too small a GPU is no one's"
+    assert model_reconstruct_gb(EMBEDDED, tuned=True) > needed["Reconstruct"]
+
+
+def test_less_memory_makes_stages_frugal_before_it_makes_them_impossible() -> None:
+    levels = gpu_levels([MEMORY, replace(MEMORY, stage="highres", decode_gb=1.0)], 3.0)
+    assert sum(levels[0].values()) > sum(levels[1].values()) > sum(levels[-1].values())
+    for level in levels[:2]:
+        shares = gpu_shares(levels, sum(level.values()))
+        assert shares["HighRes"] == pytest.approx(level["HighRes"] / sum(level.values()), abs=0.002)
 
 
 def test_the_papers_weights_weigh_what_was_published():

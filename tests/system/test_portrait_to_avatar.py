@@ -52,9 +52,35 @@ def test_a_photo_becomes_the_same_avatar_here_and_on_ray(
     outcomes = {Path(row["source"]).name: row["error_code"] for row in rows}
     assert outcomes == {"face.png": None, "no face.png": "no_face", "text.jpg": "unreadable_image"}
     assert sorted(_files(here)) == sorted(FILES)
-    assert main(["generate", str(photos), str(on_ray), *QUICK]) == 1
+    costs = ["--costs", _measured(photos / "face.png", tmp_path / "costs.json", capsys)]
+    command = ["generate", str(photos), str(on_ray), *QUICK, *costs, "--log-format", "json"]
+    assert main(command) == 1
     assert _files(on_ray) == _files(here)
-    assert "Traceback" not in "".join(capsys.readouterr())
+    shown = capsys.readouterr()
+    assert "Traceback" not in shown.out + shown.err
+    (totals,) = [json.loads(line) for line in shown.err.splitlines() if '"totals"' in line]
+    assert (totals["done"], totals["ok_rows"]) == (3, 1)
+    assert totals["not_ok"] == {"no_face": 1, "unreadable_image": 1}
+
+
+def _measured(photo: Path, costs: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """Plan by one photo; the file with what it cost."""
+    capsys.readouterr()
+    command = ["plan", str(photo), "--measure", "1", "--save-costs", str(costs), *QUICK, "--json"]
+    assert main([*command, "--photos", "1000", "--cpus", "8"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["costs"] == json.loads(costs.read_text())
+    seconds = plan["costs"]["seconds"]
+    assert all(seconds[name] > 0 for name in ("Prepare", "LowRes", "HighRes", "Reconstruct"))
+    assert plan["costs"]["payload_mb"]["HighRes"] > 16 * 128 * 128 * 3 / 1e6
+    job = plan["job"]
+    assert job["avatars_per_s"] == pytest.approx(8 / sum(seconds.values()), rel=0.6)
+    assert job["wall_s"] == pytest.approx(1000 / job["avatars_per_s"])
+    assert job["read_bytes"] == 1000 * photo.stat().st_size
+    assert job["puts"] == 1000 * len(FILES) + 1
+    most = max(plan["pools"], key=lambda pool: pool["actors"])["stage"]
+    assert seconds[most] == max(seconds.values())
+    return str(costs)
 
 
 def test_the_front_of_the_avatar_looks_like_the_photo(tmp_path: Path) -> None:
