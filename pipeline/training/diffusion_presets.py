@@ -80,7 +80,7 @@ HIGHRES = DiffusionConfig(
     mix=NoiseMix(noise_weight=0.2, lowres_weight=0.8),
     sigma_mean=2.0,
     sigma_std=1.2,
-    sigma_max=40.0,
+    sigma_max=20.0,
     sigma_min=3.0,
 )
 """Sampled in a step or two, this stage lives at high noise; and there the paper's pair of 0.4 and
