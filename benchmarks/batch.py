@@ -7,13 +7,13 @@ Photos: the demo's portraits, each time turned a little, lighter or darker and e
 no two have the same content. Every command is a process of its own.
 
 ``speed`` runs ``headsplat make`` and ``headsplat generate`` on the same photos with the embedded
-model and compares what they wrote, byte for byte. *wall* is the whole command; *steady* counts from
-the tenth per cent of avatars to the last but tenth, so without start-up and the pipeline's emptying.
+model and compares what they wrote, byte for byte. *wall* is the whole command; *steady* leaves out
+the first and the last tenth of the avatars, and so start-up and the pipeline's emptying.
 
 ``memory`` runs ``generate`` with stages that only carry data, 12.6 MB a row as in the paper preset,
 because a thousand photos through the real ones take hours here. Memory is PSS, which counts shared
-pages once, summed over the driver, Ray and all workers every half second, and every three seconds by
-``speed``; the object store is in it.
+pages once, summed over the driver, Ray and all workers every half second, by ``speed`` every three
+seconds; the object store is in it.
 
 What it said: docs/scale.md.
 """

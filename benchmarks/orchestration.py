@@ -58,7 +58,7 @@ def main() -> None:
         "--cache", type=Path, default=Path(tempfile.gettempdir(), "headsplat-bench")
     )
     options = parser.parse_args()
-    pythons = {name: sys.executable for name in options.executors}
+    pythons = dict.fromkeys(options.executors, sys.executable)
     if "xenna" in pythons and not options.xenna:
         del pythons["xenna"]
         print("cosmos-xenna is left out; --xenna installs and runs it\n")

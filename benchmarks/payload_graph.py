@@ -2,8 +2,8 @@
 
     python -m benchmarks.payload_graph generate photos/ out/
 
-Photos are really read, hashed and settled; three simulated stages hand on 16 views of 512 px, 12.6 MB
-a row. No avatars are written. `benchmarks.batch` measures memory with it.
+Photos are really read, hashed and settled; three simulated stages hand on 16 views of 512 px,
+12.6 MB a row. No avatars are written. `benchmarks.batch` measures memory with it.
 """
 
 import sys

@@ -3,8 +3,8 @@
     python -m benchmarks.pillow_corpus
     python -m benchmarks.pillow_corpus --graph -o corpus/
 
-The corpus is in Pillow's source distribution, which pip downloads into ``--cache``: a thousand files
-of up to 4 MB in all formats, many of them damaged on purpose or found by fuzzing. Load and Prepare,
+The corpus is in Pillow's source distribution, which pip downloads into ``--cache``: a thousand
+files of up to 4 MB in all formats, many of them damaged on purpose or found by fuzzing. Load and Prepare,
 with the embedded model, run over them as pools of Ray actors, so that a crash or a hang would cost
 one worker and show as ``crashed`` or ``timed_out``. With ``--graph`` the whole graph runs instead,
 as `headsplat generate`; its output stays in ``-o``. What it said: docs/scale.md.

@@ -2,9 +2,9 @@
 
     python -m benchmarks.scale_model --runs scaling.json limit.json
 
-The model knows rows, stages, actors and the driver. An actor takes a row from its own queue, works
-on it, and tells the driver; the driver deals with one such message after the other, hands the row on
-and gives the actor another one. Its parameters are few and come from the files of
+The model knows rows, stages, actors and the driver. An actor takes a row from its own queue,
+works on it, and tells the driver; the driver deals with one such message after the other, hands the
+row on and gives the actor another one. Its parameters are few and come from the files of
 `benchmarks.scaling`:
 
 - driver seconds a task = a + b x actors, a line through the runs in which the driver was the limit;

@@ -23,6 +23,7 @@ import json
 import tempfile
 import time
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -119,7 +120,7 @@ def _run(case: Case, calls: list[Call], started_s: float, done_s: float, driver_
         for own in by_gpu.values()
         for call in own
     )
-    gaps = [b.started_s - a.ended_s for own in by_gpu.values() for a, b in zip(own, own[1:])]
+    gaps = [b.started_s - a.ended_s for own in by_gpu.values() for a, b in pairwise(own)]
     last_s = max(call.ended_s for call in calls)
     return Run(
         gpus=case.actors[1],
@@ -138,7 +139,7 @@ def _run(case: Case, calls: list[Call], started_s: float, done_s: float, driver_
     )
 
 
-class cluster_of:  # noqa: N801 - reads as what it is
+class cluster_of:
     """A Ray cluster on this machine with some logical GPUs, connected to."""
 
     def __init__(self, gpus: int) -> None:

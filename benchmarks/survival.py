@@ -1,4 +1,4 @@
-"""What a batch job survives: bad files, killed workers, a killed node, a killed driver, a full disk.
+"""What a batch job survives: bad files, dead workers, a dead node, a dead driver, a full disk.
 
     python -m benchmarks.survival                  # 1,000 inputs, 10 kills of the driver
     python -m benchmarks.survival --inputs 100 --scenarios driver

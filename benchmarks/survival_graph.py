@@ -30,6 +30,7 @@ class Decode(toy_avatars.Decode):
     """The real decoder, with two faults."""
 
     def process(self, rows: Sequence[Row], context: Context) -> list[Row]:
+        """Decode the rows, or do as the file says."""
         for row in rows:
             if row["image"].startswith(SEGFAULT):
                 ctypes.string_at(0)
@@ -47,6 +48,7 @@ class Invent(toy_avatars.Invent):
         self.notes = notes
 
     def process(self, rows: Sequence[Row], context: Context) -> list[Row]:
+        """Put the ids down and go on."""
         for row in rows:
             line = f"{time.monotonic():.4f} {row['id']}\n"
             with Path(self.notes, str(os.getpid())).open("a") as stream:
