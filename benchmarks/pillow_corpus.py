@@ -4,10 +4,10 @@
     python -m benchmarks.pillow_corpus --graph -o corpus/
 
 The corpus is in Pillow's source distribution, which pip downloads into ``--cache``: a thousand
-files of up to 4 MB in all formats, many of them damaged on purpose or found by fuzzing. Load and Prepare,
-with the embedded model, run over them as pools of Ray actors, so that a crash or a hang would cost
-one worker and show as ``crashed`` or ``timed_out``. With ``--graph`` the whole graph runs instead,
-as `headsplat generate`; its output stays in ``-o``. What it said: docs/scale.md.
+files of up to 4 MB in all formats, many of them damaged on purpose or found by fuzzing. Load and
+Prepare, with the embedded model, run over them as pools of Ray actors, so that a crash or a hang
+would cost one worker and show as ``crashed`` or ``timed_out``. With ``--graph`` the whole graph
+runs instead, as `headsplat generate`; its output stays in ``-o``. What it said: docs/scale.md.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from pipeline.stage import Row
 
 MOST_BYTES = 4 * 2**20
 TIMEOUT_S = 60.0
+CACHE = Path(tempfile.gettempdir(), "headsplat-bench")
 
 
 def corpus(cache: Path) -> list[Path]:
@@ -80,10 +81,9 @@ def report(rows: list[Row], files: list[Path]) -> None:
     print("| outcome | code | files |\n| --- | --- | ---: |")
     for (outcome, code), number in sorted(count.items(), key=lambda item: -item[1]):
         print(f"| {outcome} | {code} | {number} |")
-    slow = max(rows, key=lambda row: sum((row.get("timings_s") or {}).values()))
-    print(
-        f"\nslowest: {Path(slow['source']).name}, {sum((slow.get('timings_s') or {}).values()):.2f} s"
-    )
+    seconds = {row["source"]: sum((row.get("timings_s") or {}).values()) for row in rows}
+    slowest = max(seconds, key=lambda source: seconds[source])
+    print(f"\nslowest: {Path(slowest).name}, {seconds[slowest]:.2f} s")
     for row in rows:
         if row["outcome"] == "failed":
             print(f"{row['source']}: {row['error_code']}: {row['error_message']}")
