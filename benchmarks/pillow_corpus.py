@@ -46,7 +46,7 @@ def corpus(cache: Path) -> list[Path]:
 
 def through_prepare(files: list[Path]) -> list[Row]:
     """Load and Prepare on Ray: one row an input, as the batch job settles them."""
-    from jobs.outcomes import settle
+    from jobs.outcomes import Ledger
     from jobs.pools import Pool
     from jobs.ray_cluster import connected
     from jobs.ray_data import RayOptions, run_ray
@@ -56,9 +56,11 @@ def through_prepare(files: list[Path]) -> list[Row]:
         stages = build_graph(options, out, build_recipe(options))[:2]
         pools = [Pool(stage=stage, actors=1, cpus=0.5, gpus=0.0) for stage in stages]
         rows = [{"source": str(path)} for path in files]
+        ledger = Ledger(rows)
         with connected(None):
-            run = RayOptions(stage_timeout_s=TIMEOUT_S)
-            return settle(run_ray(pools, rows, run), [row["source"] for row in rows])
+            finished = run_ray(pools, rows, RayOptions(stage_timeout_s=TIMEOUT_S))
+            settled = [row for row in finished if ledger.add(row)]
+        return [*settled, *ledger.close()]
 
 
 def through_graph(files: list[Path], out: Path) -> None:
