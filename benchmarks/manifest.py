@@ -5,7 +5,8 @@
 Makes up that many photos and an outcome for each, and then does to them what a run of
 `headsplat generate` does: list them, write their outcomes, read them back and tell what is left to
 do, put the parts of the manifest together, write the gallery. Local disk. *time* is CPU time, which
-busy neighbours do not change; *peak* is the most memory of the process so far. What it said: docs/scale.md.
+busy neighbours do not change; *peak* is the most memory of the process so far. What it said:
+docs/scale.md.
 """
 
 import argparse
@@ -13,18 +14,20 @@ import hashlib
 import resource
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from jobs import gallery, manifest, resume
 from jobs.compaction import compact
 from jobs.listing import Listing, ListingBuilder
+
+from jobs import gallery, manifest, resume
 from pipeline.stage import Row
 from pipeline.storage import Location, locate
 
 STAGES = ("Load", "Prepare", "LowRes", "HighRes", "Reconstruct", "Judge", "Export")
 SCORES = ("identity_cosine", "psnr_db", "lpips")
 REJECTED_EVERY = 20
+_PRIMES = (7919, 6007, 4001, 9001, 3001, 5003, 2003)
 
 
 def listing(photos: int) -> Listing:
@@ -50,15 +53,19 @@ def outcome(number: int) -> Row:
         "image_sha256": hashlib.sha256(b"%d" % number).hexdigest(),
         "id": _digest(number)[8:],
         "seed": 0,
-        "timings_s": {name: (number % 977) / 100 for name in STAGES},
+        "timings_s": _values(STAGES, number),
     }
     if number % REJECTED_EVERY == 0:
         text = "no face scored 0.5 or more in the 4000x3000 photo; give one with a face"
         reason = {"error_code": "no_face", "error_message": text, "error_stage": "Prepare"}
         return {**row, "outcome": "rejected", **reason}
-    scores = {name: (number % 991) / 991 for name in SCORES}
+    scores = _values(SCORES, number)
     facts = {"face_index": 0, "face_count": 1, "gaussian_count": 65_536, "tries": 1}
     return {**row, **facts, "outcome": "ok", "scores": scores, "yaw_deg": number % 61 / 7}
+
+
+def _values(names: Sequence[str], number: int) -> dict[str, float]:
+    return {name: number * prime % 9973 / 1000 for name, prime in zip(names, _PRIMES, strict=False)}
 
 
 def _digest(number: int) -> str:
