@@ -77,11 +77,11 @@ class Trial:
         self.out = self.home / "out"
         self.notes = Notes(self.home / "notes")
 
-    def start(self) -> "subprocess.Popen[str]":
-        """Start the job."""
-        command = [sys.executable, "-m", "benchmarks.survival_graph", "generate"]
-        command += [str(self.inputs.folder), str(self.out), *self.arguments]
-        command += ["--address", self.address] if self.address else []
+    def start(self, *command: str) -> "subprocess.Popen[str]":
+        """Start the job, or another command."""
+        if not command:
+            command = ("generate", str(self.inputs.folder), str(self.out), *self.arguments)
+            command += ("--address", self.address) if self.address else ()
         environment = {
             "RAY_AUTH_MODE": "disabled",
             "RAY_USAGE_STATS_ENABLED": "0",
@@ -92,7 +92,12 @@ class Trial:
         }
         log = (self.home / "log.txt").open("a")
         return subprocess.Popen(
-            command, env=environment, stdout=log, stderr=log, text=True, cwd=self.home
+            [sys.executable, "-m", "benchmarks.survival_graph", *command],
+            env=environment,
+            stdout=log,
+            stderr=log,
+            text=True,
+            cwd=self.home,
         )
 
     def finish(self, job: "subprocess.Popen[str]", codes: Sequence[int] = (1,)) -> None:
@@ -143,6 +148,15 @@ def undisturbed(trial: Trial) -> dict[str, object]:
     check_outcomes(trial.inputs, trial.out)
     assert len(published(trial.out)) == trial.inputs.good
     assert check_work(trial.notes, []) == 0
+    return artefacts(trial.out)
+
+
+def one_by_one(trial: Trial) -> dict[str, object]:
+    """What `headsplat make`, the loop without Ray, makes of the good photos."""
+    names = trial.home / "good.txt"
+    good = [name for name, code in trial.inputs.codes.items() if code is None]
+    names.write_text("".join(f"{trial.inputs.folder / name}\n" for name in good))
+    trial.finish(trial.start("make", str(names), "-o", str(trial.out)), codes=[0])
     return artefacts(trial.out)
 
 

@@ -4,6 +4,7 @@ import json
 import random
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -36,18 +37,24 @@ class Inputs:
         return sum(code is None for code in self.codes.values())
 
 
-def write_inputs(folder: Path, count: int, seed: int = 0) -> Inputs:
+LETHAL: dict[str, tuple[bytes, str]] = {
+    "segfault.jpg": (SEGFAULT, "crashed"),
+    "hang.jpg": (HANG, "timed_out"),
+}
+"""What brings its worker down, and the code it gets."""
+
+
+def write_inputs(
+    folder: Path, count: int, seed: int = 0, lethal: Sequence[str] = tuple(LETHAL)
+) -> Inputs:
     """Write ``count`` different inputs, `POISON_SHARE` of them bad, in a random order.
 
-    Among the bad ones are one that brings its worker down and one that hangs.
+    Among the bad ones are one of each of the ``lethal`` ones.
     """
     folder.mkdir()
     rng = random.Random(seed)
     poison = round(count * POISON_SHARE)
-    kinds: list[tuple[str, bytes, str | None]] = [
-        ("segfault.jpg", SEGFAULT, "crashed"),
-        ("hang.jpg", HANG, "timed_out"),
-    ]
+    kinds: list[tuple[str, bytes, str]] = [(name, *LETHAL[name]) for name in lethal]
     while len(kinds) < poison:
         codes = write_bad_photos(folder)
         for name, code in codes.items():

@@ -14,14 +14,14 @@ from benchmarks.survival import (
     driver,
     full_disk,
     kill_worker,
+    one_by_one,
     replace_node,
-    undisturbed,
 )
-from benchmarks.survival_checks import Inputs, write_inputs
+from benchmarks.survival_checks import write_inputs
 
 pytestmark = pytest.mark.timeout(900)  # starting workers takes long on a busy machine
 
-ARGUMENTS = ("--stage-timeout-s", "3")
+SLOW = {"TOY_SLEEP_S": "0.3"}
 
 
 @pytest.fixture(scope="module")
@@ -30,41 +30,28 @@ def cluster() -> Iterator[Any]:
         yield nodes
 
 
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
-    return write_inputs(tmp_path_factory.mktemp("survival") / "inputs", 30)
-
-
-@pytest.fixture(scope="module")
-def reference(
-    inputs: Inputs, cluster: Any, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, object]:
-    home = tmp_path_factory.mktemp("reference") / "trial"
-    return undisturbed(Trial(inputs, home, cluster.address, ARGUMENTS))
-
-
-@pytest.fixture
-def trial(inputs: Inputs, cluster: Any, tmp_path: Path) -> Trial:
-    return Trial(inputs, tmp_path / "trial", cluster.address, ARGUMENTS)
-
-
-def test_workers_and_a_node_may_die(
-    trial: Trial, reference: dict[str, object], cluster: Any
-) -> None:
+def test_workers_and_a_node_may_die_among_bad_files(cluster: Any, tmp_path: Path) -> None:
+    inputs = write_inputs(tmp_path / "inputs", 30, lethal=["segfault.jpg"])
+    reference = one_by_one(Trial(inputs, tmp_path / "reference"))
+    trial = Trial(inputs, tmp_path / "trial", cluster.address, environment=SLOW)
     rng = random.Random(0)
     one_worker = lambda: kill_worker(cluster, rng)  # noqa: E731
-    trial.environment["TOY_SLEEP_S"] = "0.3"
     disturbed(trial, [(2, one_worker), (6, lambda: replace_node(cluster)), (12, one_worker)])
     trial.check(reference)
 
 
-def test_the_driver_may_die(trial: Trial, reference: dict[str, object]) -> None:
-    trial.environment["TOY_SLEEP_S"] = "0.3"
-    driver(trial, kills=2, seed=0)
+def test_the_driver_may_die(cluster: Any, tmp_path: Path) -> None:
+    inputs = write_inputs(tmp_path / "inputs", 20, lethal=[])
+    reference = one_by_one(Trial(inputs, tmp_path / "reference"))
+    trial = Trial(inputs, tmp_path / "trial", cluster.address, environment=SLOW)
+    driver(trial, kills=1, seed=0)
     trial.check(reference)
 
 
-def test_the_disk_may_fill_up(trial: Trial, reference: dict[str, object]) -> None:
+def test_the_disk_may_fill_up(cluster: Any, tmp_path: Path) -> None:
+    inputs = write_inputs(tmp_path / "inputs", 20, lethal=[])
+    reference = one_by_one(Trial(inputs, tmp_path / "reference"))
+    trial = Trial(inputs, tmp_path / "trial", cluster.address)
     size = sum(len(data) for data in reference.values() if isinstance(data, bytes))
     try:
         full_disk(trial, size / 2e6)
