@@ -47,6 +47,7 @@ from benchmarks.survival_checks import (
 from benchmarks.survival_graph import NOTES
 
 ROOT = Path(__file__).parents[1]
+TIMEOUT = ("--stage-timeout-s", "20")
 STAGES = ("Load", "Decode", "Invent", "Assess", "Export")
 _POLL_S = 0.05
 _GONE_S = 60.0
@@ -291,12 +292,12 @@ def main() -> None:
         inputs = write_inputs(home / "inputs", options.inputs, options.seed)
         print(f"{options.inputs} inputs, {inputs.good} of them good\n")
         print("| " + " | ".join(_TRAITS) + " |\n| --- | ---: | ---: | ---: | ---: |")
-        trial = Trial(inputs, home / "undisturbed")
+        trial = Trial(inputs, home / "undisturbed", arguments=TIMEOUT)
         started = time.monotonic()
         reference = undisturbed(trial)
         _tell("undisturbed", trial.check(reference), started)
         for name in options.scenarios:
-            trial = Trial(inputs, home / name)
+            trial = Trial(inputs, home / name, arguments=TIMEOUT)
             started = time.monotonic()
             if name == "driver":
                 driver(trial, options.kills, options.seed)
