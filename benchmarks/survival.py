@@ -78,8 +78,9 @@ class Trial:
         self.out = self.home / "out"
         self.notes = Notes(self.home / "notes")
 
-    def start(self, *command: str) -> "subprocess.Popen[str]":
-        """Start the job, or another command."""
+    @contextlib.contextmanager
+    def running(self, *command: str) -> "Iterator[subprocess.Popen[str]]":
+        """The job, or another command; it is gone at the end of the block."""
         if not command:
             command = ("generate", str(self.inputs.folder), str(self.out), *self.arguments)
             command += ("--address", self.address) if self.address else ()
@@ -91,15 +92,16 @@ class Trial:
             NOTES: str(self.notes.folder),
             **self.environment,
         }
-        log = (self.home / "log.txt").open("a")
-        return subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.survival_graph", *command],
-            env=environment,
-            stdout=log,
-            stderr=log,
-            text=True,
-            cwd=self.home,
-        )
+        program = [sys.executable, "-m", "benchmarks.survival_graph", *command]
+        with (self.home / "log.txt").open("a") as log:
+            job = subprocess.Popen(
+                program, env=environment, stdout=log, stderr=log, text=True, cwd=self.home
+            )
+        try:
+            yield job
+        finally:
+            if job.poll() is None:
+                self.kill(job)
 
     def finish(self, job: "subprocess.Popen[str]", codes: Sequence[int] = (1,)) -> None:
         """Wait for the end of the job; it is 1 where inputs were bad."""
@@ -144,8 +146,8 @@ class Trial:
 
 def undisturbed(trial: Trial) -> dict[str, object]:
     """A run that only its inputs disturb; its avatars are what all others must give."""
-    with Watcher(trial.out):
-        trial.finish(trial.start())
+    with Watcher(trial.out), trial.running() as job:
+        trial.finish(job)
     check_outcomes(trial.inputs, trial.out)
     assert len(published(trial.out)) == trial.inputs.good
     assert check_work(trial.notes, []) == 0
@@ -157,7 +159,8 @@ def one_by_one(trial: Trial) -> dict[str, object]:
     names = trial.home / "good.txt"
     good = [name for name, code in trial.inputs.codes.items() if code is None]
     names.write_text("".join(f"{trial.inputs.folder / name}\n" for name in good))
-    trial.finish(trial.start("make", str(names), "-o", str(trial.out)), codes=[0])
+    with trial.running("make", str(names), "-o", str(trial.out)) as job:
+        trial.finish(job, codes=[0])
     return artefacts(trial.out)
 
 
@@ -166,17 +169,17 @@ def driver(trial: Trial, kills: int, seed: int) -> None:
     rng = random.Random(seed)
     with Watcher(trial.out):
         for avatars in sorted(rng.sample(range(1, trial.inputs.good), kills)):
-            job = trial.start()
-            assert trial.until(job, avatars), "the job ended before it could be killed"
-            time.sleep(rng.uniform(0, 0.3))
-            trial.kill(job)
-        trial.finish(trial.start())
+            with trial.running() as job:
+                assert trial.until(job, avatars), "the job ended before it could be killed"
+                time.sleep(rng.uniform(0, 0.3))
+                trial.kill(job)
+        with trial.running() as job:
+            trial.finish(job)
 
 
 def disturbed(trial: Trial, kills: Sequence[tuple[int, Callable[[], None]]]) -> None:
     """Run the job once and, each time so many avatars are finished, kill something."""
-    with Watcher(trial.out):
-        job = trial.start()
+    with Watcher(trial.out), trial.running() as job:
         for avatars, kill in kills:
             assert trial.until(job, avatars), "the job ended before it could be disturbed"
             trial.interrupted()
@@ -187,11 +190,13 @@ def disturbed(trial: Trial, kills: Sequence[tuple[int, Callable[[], None]]]) -> 
 def full_disk(trial: Trial, megabytes: float) -> None:
     """Let the destination's disk fill up, and make it larger for a second run."""
     with small_disk(trial.out, megabytes), Watcher(trial.out):
-        trial.finish(trial.start())
+        with trial.running() as job:
+            trial.finish(job)
         trial.interrupted()
         assert trial.moments[0].in_flight, "the disk did not get full"
         subprocess.run(["mount", "-o", "remount,size=4g", trial.out], check=True)
-        trial.finish(trial.start())
+        with trial.running() as job:
+            trial.finish(job)
         subprocess.run(["cp", "-a", trial.out, trial.home / "kept"], check=True)
     trial.out = trial.home / "kept"
 
