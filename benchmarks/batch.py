@@ -97,13 +97,16 @@ def run(command: list[str], sample_s: float) -> Usage:
     return Usage(wall_s, peak / 1e6, driver / 1e6)
 
 
-def speed(photos: int, folder: Path) -> None:
+def speed(photos: int, loop_photos: int, folder: Path) -> None:
     """Print a row for the loop and one for the batch job."""
     write_photos(folder / "photos", photos)
+    some = folder / "some.txt"
+    names = sorted(str(path) for path in (folder / "photos").iterdir())
+    some.write_text("\n".join(names[:loop_photos]))
     headsplat = [sys.executable, "-m", "jobs.cli"]
     here, on_ray = folder / "make", folder / "generate"
     commands = {
-        here: [*headsplat, "make", str(folder / "photos"), "-o", str(here)],
+        here: [*headsplat, "make", str(some), "-o", str(here)],
         on_ray: [*headsplat, "generate", str(folder / "photos"), str(on_ray)],
     }
     print("| command | photos | wall | steady | times the loop | peak memory | the driver's |")
@@ -112,15 +115,17 @@ def speed(photos: int, folder: Path) -> None:
     for out, command in commands.items():
         usage = run(command, sample_s=3.0)
         rate = steady_per_s(out)
-        first = first or (usage.wall_s, rate)
+        count = loop_photos if out == here else photos
+        first = first or (count / usage.wall_s, rate)
         print(
-            f"| {out.name} | {photos} | {usage.wall_s:.1f} s | {rate:.3f} avatars/s "
-            f"| {first[0] / usage.wall_s:.2f} wall, {rate / first[1]:.2f} steady "
+            f"| {out.name} | {count} | {usage.wall_s:.1f} s | {rate:.3f} avatars/s "
+            f"| {count / usage.wall_s / first[0]:.2f} wall, {rate / first[1]:.2f} steady "
             f"| {usage.peak_mb:.0f} MB | {usage.driver_mb:.0f} MB |",
             flush=True,
         )
-    same = artefacts(here) == artefacts(on_ray)
-    print(f"\nthe avatars are {'the same bytes' if same else 'NOT the same'}")
+    both, of_loop = artefacts(on_ray), artefacts(here)
+    same = sum(both.get(name) == content for name, content in of_loop.items())
+    print(f"\n{same} of the loop's {len(of_loop)} .ply and .json files are the same bytes")
 
 
 def memory(photos: list[int], folder: Path) -> None:
@@ -180,10 +185,12 @@ def main() -> None:
     )
     parser.add_argument("what", choices=["speed", "memory"])
     parser.add_argument("--photos", type=int, nargs="+", default=[64])
+    parser.add_argument("--loop-photos", type=int, help="fewer for make, whose pace is constant")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if options.what == "speed":
-            speed(options.photos[0], Path(folder))
+            loop_photos = options.loop_photos or options.photos[0]
+            speed(options.photos[0], loop_photos, Path(folder))
         else:
             memory(options.photos, Path(folder))
 
