@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any, Self
 
 from benchmarks.survival_graph import HANG, SEGFAULT
-from jobs import manifest
+from jobs import gallery, manifest
 from pipeline.avatar_folder import FILES, RECORD
 from pipeline.storage import locate
 from tests.jobs.bad_photos import photo, write_bad_photos
 
 POISON_SHARE = 0.3
 _POLL_S = 0.05
+_OTHERS = (manifest.FOLDER, gallery.FOLDER)
 
 
 @dataclass(frozen=True)
@@ -203,7 +204,7 @@ class Watcher:
             return
         self.seen += 1
         for folder in self.out.iterdir():
-            if folder.is_dir() and folder.name != manifest.FOLDER and folder.name[0] != ".":
+            if folder.is_dir() and folder.name not in _OTHERS and folder.name[0] != ".":
                 names = {path.name for path in folder.iterdir()}
                 if names != set(FILES):
                     self.broken.add(f"{folder.name}: {sorted(names)}")
