@@ -131,12 +131,12 @@ def xenna(case: Case) -> None:
 
 
 def start_ray(case: Case, *, include_dashboard: bool = False) -> None:
-    """A Ray of this process with a logical CPU for each actor and some to spare."""
+    """A Ray of this process with a logical CPU for each actor and one to spare."""
     import ray
 
     ray.init(
         address="local",
-        num_cpus=2 * sum(case.actors) + 2,
+        num_cpus=sum(case.actors) + 1,
         object_store_memory=OBJECT_STORE_BYTES,
         include_dashboard=include_dashboard,
         log_to_driver=False,
