@@ -3,7 +3,7 @@
     python -m benchmarks.scaling --gpus 1 2 4 8 16 32 64 --out scaling.json
     python -m benchmarks.scaling --limit --gpus 1 8 64 --out limit.json
 
-The nodes are processes of this machine (`ray.cluster_utils`): a head without CPUs, and up to eight
+The nodes are processes of this machine (`ray.cluster_utils`): a head without CPUs, and up to four
 nodes with equally many logical GPUs. Three stages run through our executor: one that takes 50 ms on
 a CPU, one that takes some seconds on a whole GPU, and 50 ms on a CPU again, with intermediates of
 12 kB. They sleep, and the long stage is long enough that two real cores can drive 64 of them; what
@@ -35,7 +35,7 @@ from pipeline.stage import Resources
 
 EDGE_S = 0.05
 VIEWS_PX = 16
-NODES = 8
+NODES = 4
 CPU = 0.01
 """Logical CPUs of each actor; the machine's real ones are shared by all."""
 
