@@ -42,7 +42,9 @@ class Case:
     def bottleneck(self) -> int:
         """Number of the stage that can do the least; of equal ones, that with most actors."""
         stages = range(len(self.costs_s))
-        return max(stages, key=lambda i: (self.costs_s[i] / self.actors[i], self.actors[i]))
+        return max(
+            stages, key=lambda i: (round(self.costs_s[i] / self.actors[i], 6), self.actors[i])
+        )
 
     @property
     def ideal_s(self) -> float:
