@@ -8,6 +8,7 @@ in an environment without our other dependencies.
 """
 
 import json
+import os
 import sys
 from typing import Any
 
@@ -124,6 +125,8 @@ def xenna(case: Case) -> None:
             return [] if self.stage == len(case.costs_s) - 1 else found
 
     start_ray(case, include_dashboard=True)
+    # it looks for a cluster on this machine, and there may be others
+    os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
     stages = [v1.StageSpec(Worker(n), num_workers=size) for n, size in enumerate(case.actors)]
     items = [(item, None) for item in range(case.items)]
     v1.run_pipeline(v1.PipelineSpec(input_data=items, stages=stages))
