@@ -8,9 +8,12 @@ or 16 x 512 x 512 x 3 bytes). One after the other, each in a process of its own:
 Data with its defaults, hand-written actors with two items each, cosmos-xenna if asked for, and our
 executor.
 
-- efficiency: the time that the slowest stage needs for all items if its actors never wait, over the
-  time from its first call to the end of its last. An actor of three can start only when the third
-  item is there, so a perfect executor reaches the number in the column "at best".
+- efficiency: the time that the actors of the slowest stage work, by their set time, over the time
+  that there is: from when the last of them got its first item to when the first of them had done
+  its last.
+- whole: the time that the slowest stage needs for all items if its actors never wait, over the time
+  from its first call to the end of its last. Actors that get ready late, and filling and emptying
+  the pipeline, are in it; a perfect executor reaches the number in the column "at best".
 - first: seconds from the start of the process, with its imports and that of Ray, to the end of the
   first item's last stage.
 - wall: seconds from the start of the process to its end.
@@ -31,7 +34,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.executors import EXECUTORS
-from benchmarks.simulated import Case, read_calls
+from benchmarks.simulated import Call, Case, read_calls
 
 CASES = {
     "slow": ((0.2, 0.6, 0.4), (1, 3, 2), 240),
@@ -41,7 +44,7 @@ CASES = {
 SEQUENTIAL_ITEMS = 20
 TIMEOUT_S = 600
 XENNA = ("cosmos-xenna==0.3.0", "ray==2.60.0", "numpy", "tqdm")
-COLUMNS = ("executor", "stages", "MB", "items", "efficiency", "at best", "first", "wall")
+COLUMNS = ("executor", "stages", "MB", "items", "efficiency", "whole", "at best", "first", "wall")
 
 
 def main() -> None:
@@ -64,7 +67,7 @@ def main() -> None:
         print("cosmos-xenna is left out; --xenna installs and runs it\n")
     elif options.xenna:
         pythons["xenna"] = str(xenna_python(options.cache))
-    print(_line(COLUMNS) + "\n" + _line(["---"] * 2 + ["---:"] * 6))
+    print(_line(COLUMNS) + "\n" + _line(["---"] * 2 + ["---:"] * 7))
     for name in CASES if options.case == "all" else [options.case]:
         costs_s, actors, items = CASES[name]
         for views_px in options.views_px:
@@ -97,11 +100,26 @@ def measure(executor: str, python: str, case: Case) -> list[str]:
         f"{milliseconds} ms, {'/'.join(map(str, case.actors))}",
         f"{case.payload_mb:.1f}",
         str(case.items),
+        f"{busy_share(case, slowest):.3f}",
         f"{case.ideal_s / span_s:.3f}",
         f"{case.ideal_s / (case.ideal_s + ramp_s):.3f}" if executor != "sequential" else "",
         f"{first_s:.1f} s",
         f"{wall_s:.1f} s",
     ]
+
+
+def busy_share(case: Case, calls: Sequence[Call]) -> float:
+    """The share of their time that the slowest stage's actors work while all of them could."""
+    own: dict[int, list[Call]] = {}
+    for call in calls:
+        own.setdefault(call.process, []).append(call)
+    begins = max(some[0].started_s for some in own.values())
+    ends = min(some[-1].ended_s for some in own.values())
+    cost_s = case.costs_s[case.bottleneck]
+    busy_s = sum(
+        max(0.0, min(call.started_s + cost_s, ends) - max(call.started_s, begins)) for call in calls
+    )
+    return busy_s / (case.actors[case.bottleneck] * (ends - begins))
 
 
 def run_process(executor: str, python: str, case: Case) -> None:
