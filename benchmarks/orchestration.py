@@ -44,6 +44,12 @@ CASES = {
 SEQUENTIAL_ITEMS = 20
 TIMEOUT_S = 600
 XENNA = ("cosmos-xenna==0.3.0", "ray==2.60.0", "numpy", "tqdm")
+XENNA_WANTS = {
+    "RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES": "1",
+    "RAY_MAX_LIMIT_FROM_API_SERVER": "40000",
+    "RAY_MAX_LIMIT_FROM_DATA_SOURCE": "40000",
+}
+"""What it sets where it starts Ray itself, with as many CPUs as the machine has."""
 COLUMNS = ("executor", "stages", "MB", "items", "efficiency", "whole", "at best", "first", "wall")
 
 
@@ -129,7 +135,7 @@ def run_process(executor: str, python: str, case: Case) -> None:
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-        "RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES": "1",  # xenna wants it
+        **XENNA_WANTS,
     }
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
