@@ -81,7 +81,11 @@ def main() -> None:
                 count = options.items or items
                 count = min(count, SEQUENTIAL_ITEMS) if executor == "sequential" else count
                 case = Case(costs_s=costs_s, actors=actors, views_px=views_px, items=count, log="")
-                print(_line(measure(executor, python, case)), flush=True)
+                try:
+                    print(_line(measure(executor, python, case)), flush=True)
+                except RuntimeError as error:  # the others are still worth comparing
+                    print(error, file=sys.stderr)
+                    print(_line([executor, "failed", *[""] * 7]), flush=True)
 
 
 def measure(executor: str, python: str, case: Case) -> list[str]:
