@@ -139,8 +139,7 @@ def _check_size(image: Image.Image, limits: Limits) -> None:
 
 
 def _pixels(image: Image.Image, limits: Limits) -> Photo:
-    orientation = _orientation(image)
-    width, height = image.size[::-1] if orientation in (5, 6, 7, 8) else image.size
+    size = image.size
     # JPEG decodes several times faster straight to a half, quarter or eighth of its size
     image.draft(None, (limits.work_side_px, limits.work_side_px))
     try:
@@ -150,6 +149,9 @@ def _pixels(image: Image.Image, limits: Limits) -> Photo:
         raise UnreadableImage(
             f"the image is truncated or damaged ({error}); copy or save it again"
         ) from None
+    # only now: looking for EXIF loads a PNG, and what is damaged in it would go unnoticed here
+    orientation = _orientation(image)
+    width, height = size[::-1] if orientation in (5, 6, 7, 8) else size
     rgba.thumbnail((limits.work_side_px, limits.work_side_px), Image.Resampling.LANCZOS)
     if orientation in _UPRIGHT:
         rgba = rgba.transpose(_UPRIGHT[orientation])

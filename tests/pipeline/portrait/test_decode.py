@@ -67,6 +67,17 @@ def test_truncated_images_are_refused(kind: str, sixteenths: int) -> None:
         decode(data[: len(data) * sixteenths // 16])
 
 
+def test_damage_in_a_png_stream_is_no_black_lower_half() -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))
+    png = encode(noise)
+    start = png.index(b"IDAT")
+    size = struct.unpack(">I", png[start - 4 : start])[0]
+    body = png[start : start + 4 + size // 2] + b"\xff" * (size - size // 2)
+    damaged = png[:start] + body + struct.pack(">I", zlib.crc32(body)) + png[start + 8 + size :]
+    with pytest.raises(UnreadableImage, match="damaged"):
+        decode(damaged)
+
+
 @pytest.mark.parametrize("size", [(30_000, 30_000), (17_000, 100), (8_000, 7_000), (13_000, 7_400)])
 def test_huge_images_are_refused_from_their_header(size: tuple[int, int]) -> None:
     with pytest.raises(ImageTooLarge, match="save it smaller"):
