@@ -16,6 +16,7 @@ import ray
 import ray.data
 from ray.util.annotations import RayDeprecationWarning
 
+from jobs.devices import stage_device
 from jobs.outcomes import incomplete
 from jobs.pools import Pool
 from jobs.row_codec import decode_rows, encode_rows
@@ -144,20 +145,8 @@ class _StageActor:
             claims.claim.remote(key, owner)
         )
         self._context = Context(claim=claim)
-        stage.setup(_device(stage))
+        stage.setup(stage_device(stage))
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         results = run_stage(self._stage, decode_rows(batch), self._context)
         return encode_rows([trim(row, self._needed) for row in results])
-
-
-def _device(stage: Stage) -> str:
-    """Where the stage's weights go: on its share of a GPU if it was given one that works."""
-    if not ray.get_gpu_ids():
-        return "cpu"
-    import torch
-
-    if not torch.cuda.is_available():
-        return "cpu"
-    torch.cuda.set_per_process_memory_fraction(min(stage.resources.gpus, 1.0))
-    return "cuda"
