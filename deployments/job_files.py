@@ -15,6 +15,9 @@ from deployments.job_store import is_job_id
 from pipeline.errors import NotFound
 from pipeline.storage import Location
 
+EARLY = {"portrait": "portrait.png", "lowres_views": "lowres_views.webp", "views": "views.webp"}
+"""Columns that are shown as soon as they are there, and the names of their pictures."""
+
 
 class JobFiles:
     """Photos and results, on disk or in an object store.

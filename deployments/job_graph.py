@@ -21,10 +21,15 @@ class AvatarOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     seed: int = Field(
-        0, ge=0, le=_MOST_SEED, description="The same photo, model and seed: the same avatar."
+        default=0,
+        ge=0,
+        le=_MOST_SEED,
+        description="The same photo, model and seed: the same avatar.",
     )
     formats: tuple[Literal["ply", "spz", "splat", "glb"], ...] = Field(
-        ("ply",), max_length=4, description="Files of Gaussians; avatar.ply is always there."
+        default=("ply",),
+        max_length=4,
+        description="Files of Gaussians; avatar.ply is always there.",
     )
 
     @property

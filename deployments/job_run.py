@@ -10,6 +10,7 @@ from ray.exceptions import RayActorError
 from ray.serve.handle import DeploymentHandle, DeploymentResponse
 
 from deployments.job import JobState, Outcome
+from deployments.job_files import EARLY
 from deployments.stage_replica import Call
 from pipeline.errors import AttemptsExhausted, ProcessingError
 from pipeline.local import with_outcome
@@ -19,8 +20,6 @@ from pipeline.storage import Location
 _log = logging.getLogger("ray.serve")
 _TRIES = 3
 """How often a stage whose replica died over a row is given the row."""
-EARLY = {"portrait": "portrait.png", "lowres_views": "lowres_views.webp", "views": "views.webp"}
-"""Columns that are shown as soon as they are there, and the names of their pictures."""
 _STATES: dict[str, JobState] = {"ok": JobState.SUCCEEDED, "rejected": JobState.REJECTED}
 
 
@@ -66,6 +65,8 @@ class JobRun:
         self._early = early
         self._on_stage = on_stage
         self._new_views: list[str] = []
+        self.stage = ""
+        """Name of the stage that has the row now."""
 
     def take_views(self) -> tuple[str, ...]:
         """Names of the pictures that became readable since the last call."""
@@ -73,21 +74,23 @@ class JobRun:
         return views
 
     async def __call__(self) -> Outcome:
-        """Run the stages; whatever goes wrong is in the outcome.
+        """Run the stages; what goes wrong with the photo in one of them is in the outcome.
 
         Cancelling the task that awaits this takes the job's row out of the stage's queue.
+
+        Raises:
+            AttemptsExhausted: the replicas of a stage died over the row.
+            RayServeException, RayError: a stage cannot be reached.
         """
         row: Row = {"source": self._photo.uri}
         given: Row | DeploymentResponse[Any] = row
-        try:
-            for step in self._steps:
-                given, row = await _through(step, given)
-                if row.get("outcome") is not None:
-                    break
-                self._on_stage(step.name, row.get("timings_s", {}).get(step.name, 0.0))
-                await asyncio.to_thread(self._show, step, row)
-        except Exception as error:
-            return _failed(error)
+        for step in self._steps:
+            self.stage = step.name
+            given, row = await _through(step, given)
+            if row.get("outcome") is not None:
+                break
+            self._on_stage(step.name, row.get("timings_s", {}).get(step.name, 0.0))
+            await asyncio.to_thread(self._show, step, row)
         return self._outcome(with_outcome(row))
 
     def _show(self, step: Step, row: Row) -> None:
@@ -126,23 +129,22 @@ async def _through(
         AttemptsExhausted: they all died.
     """
     for _ in range(_TRIES):
-        response = step.handle.remote(given, step.call)
+        response: DeploymentResponse[Any] = step.handle.remote(given, step.call)  # type: ignore
         try:
             return response, await response
         except asyncio.CancelledError:
-            response.cancel()
+            response.cancel()  # type: ignore[no-untyped-call]
             raise
         except RayActorError:
             _log.warning("a replica of %s died at work", step.name)
     raise AttemptsExhausted(f"the worker of {step.name} died each of {_TRIES} times")
 
 
-def _failed(error: Exception) -> Outcome:
+def unreachable(error: Exception) -> Outcome:
+    """The outcome of a job that raised ``error``."""
     if isinstance(error, AttemptsExhausted):
-        return Outcome(
-            state=JobState.FAILED, error_code=error.code, error_message=str(error)
-        )
-    _log.error("a job could not be run", exc_info=error)
+        return Outcome(state=JobState.FAILED, error_code=error.code, error_message=str(error))
+    _log.error("the stages could not be run", exc_info=error)
     return Outcome(
         state=JobState.FAILED,
         error_code=ProcessingError.code,

@@ -19,13 +19,15 @@ class Scaling(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    min_replicas: NonNegativeInt = Field(1, description="0 frees its share of a GPU when idle.")
+    min_replicas: NonNegativeInt = Field(
+        default=1, description="0 frees its share of a GPU when idle."
+    )
     max_replicas: PositiveInt = 1
     target_ongoing_requests: PositiveFloat = Field(
-        1.5, description="Jobs a replica that replicas are added or taken away to reach."
+        default=1.5, description="Jobs a replica that replicas are added or taken away to reach."
     )
-    upscale_delay_s: float = Field(10.0, ge=0)
-    downscale_delay_s: float = Field(300.0, ge=0)
+    upscale_delay_s: float = Field(default=10.0, ge=0)
+    downscale_delay_s: float = Field(default=300.0, ge=0)
 
 
 class ServiceOptions(BaseModel):
@@ -33,35 +35,45 @@ class ServiceOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    output: str = Field("avatars", description="Folder or URI for photos and avatars.")
+    output: str = Field(default="avatars", description="Folder or URI for photos and avatars.")
     database: str | None = Field(
-        None, description=f"SQLite's or PostgreSQL's address; else {URL_VARIABLE} says it."
+        default=None, description=f"SQLite's or PostgreSQL's address; else {URL_VARIABLE} says it."
     )
-    model: str | None = Field(None, description="Model folder; None is the embedded one.")
-    threads: int = Field(1, description="As of headsplat make.")
-    lowres_steps: int | None = Field(None, description="As of headsplat make.")
-    highres_steps: int | None = Field(None, description="As of headsplat make.")
-    fit: Literal["gaussians", "network"] = Field("gaussians", description="As of headsplat make.")
-    fit_steps: int | None = Field(None, description="As of headsplat make.")
-    turntable_frames: int = Field(32, description="As of headsplat make.")
+    model: str | None = Field(default=None, description="Model folder; None is the embedded one.")
+    threads: int = Field(default=1, description="As of headsplat make.")
+    lowres_steps: int | None = Field(default=None, description="As of headsplat make.")
+    highres_steps: int | None = Field(default=None, description="As of headsplat make.")
+    fit: Literal["gaussians", "network"] = Field(
+        default="gaussians", description="As of headsplat make."
+    )
+    fit_steps: int | None = Field(default=None, description="As of headsplat make.")
+    turntable_frames: int = Field(default=32, description="As of headsplat make.")
 
     gpus: float | None = Field(
-        None, ge=0, description="GPUs to plan for; None is those that the cluster has now."
+        default=None, ge=0, description="GPUs to plan for; None is those that the cluster has now."
     )
-    scaling: Scaling = Field(Scaling(), description="Of the stages that load a network.")
-    stage_scaling: dict[str, Scaling] = Field({}, description="Of single stages, by name.")
+    scaling: Scaling = Field(default=Scaling(), description="Of the stages that load a network.")
+    stage_scaling: dict[str, Scaling] = Field(default={}, description="Of single stages, by name.")
     api_replicas: PositiveInt = 1
-    runners: PositiveInt = Field(1, description="Processes that take jobs through the stages.")
-    jobs_per_runner: PositiveInt = Field(4, description="At the same time.")
+    runners: PositiveInt = Field(
+        default=1, description="Processes that take jobs through the stages."
+    )
+    jobs_per_runner: PositiveInt = Field(default=4, description="At the same time.")
 
-    queue: PositiveInt = Field(100, description="Jobs that may wait.")
-    attempts: PositiveInt = Field(3, description="Times that a runner may die over a job.")
-    time_limit_s: PositiveFloat = Field(1800.0, description="Of a job, waiting included.")
-    retention_s: PositiveFloat = Field(86400.0, description="From a job's end to its erasure.")
-    lease_s: PositiveFloat = Field(30.0, description="Silence after which a runner counts as dead.")
-    drain_s: PositiveFloat = Field(60.0, description="For running jobs when a runner shuts down.")
-    max_photo_mb: PositiveInt = Field(32, le=32, description="MiB of one photo.")
-    max_photos: PositiveInt = Field(4, description="Of one person, a job.")
+    queue: PositiveInt = Field(default=100, description="Jobs that may wait.")
+    attempts: PositiveInt = Field(default=3, description="Times that a runner may die over a job.")
+    time_limit_s: PositiveFloat = Field(default=1800.0, description="Of a job, waiting included.")
+    retention_s: PositiveFloat = Field(
+        default=86400.0, description="From a job's end to its erasure."
+    )
+    lease_s: PositiveFloat = Field(
+        default=30.0, description="Silence after which a runner counts as dead."
+    )
+    drain_s: PositiveFloat = Field(
+        default=60.0, description="For running jobs when a runner shuts down."
+    )
+    max_photo_mb: PositiveInt = Field(default=32, le=32, description="MiB of one photo.")
+    max_photos: PositiveInt = Field(default=4, description="Of one person, a job.")
 
     def resolved(self) -> "ServiceOptions":
         """The same with addresses that hold in any process: nothing relative, no defaults left.

@@ -11,15 +11,16 @@ import logging
 import os
 import socket
 import time
+from dataclasses import replace
 from typing import Any
 
 from ray.serve.handle import DeploymentHandle
 
-from deployments.backend import Backend, open_backend
+from deployments.backend import open_backend
 from deployments.board import new_board
 from deployments.job import JobState, Lease, Outcome, Progress, Signal
 from deployments.job_graph import AvatarOptions, JobGraph
-from deployments.job_run import JobRun, Step
+from deployments.job_run import JobRun, Step, unreachable
 from deployments.metrics import Metrics
 from deployments.options import ServiceOptions
 from deployments.stage_replica import Call, brings_weights
@@ -37,22 +38,23 @@ _FINISH_TRIES = 5
 class Runner:
     """Claims and runs jobs until it is told to stop."""
 
-    async def __init__(
+    def __init__(
         self, options: ServiceOptions, graph: JobGraph, stages: dict[str, DeploymentHandle[Any]]
     ) -> None:
         self._options = options
         self._graph = graph
         self._stages = stages
-        self._backend: Backend = await asyncio.to_thread(open_backend, options)
+        self._backend = open_backend(options)
         self._board = new_board()
         self._metrics = Metrics()
         self._name = f"{socket.gethostname()}:{os.getpid()}"
         self._running: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._stopping = False
+        loop = asyncio.get_running_loop()  # Ray Serve constructs replicas inside theirs
         self._loops = [
-            asyncio.create_task(self._claim_forever()),
-            asyncio.create_task(self._sweep_forever()),
+            loop.create_task(self._claim_forever()),
+            loop.create_task(self._sweep_forever()),
         ]
 
     async def wake(self) -> None:
@@ -138,6 +140,11 @@ class Runner:
         except asyncio.CancelledError:
             await asyncio.to_thread(self._backend.leases.release, lease)
             raise
+        except Exception as error:  # whatever it is, the job has to come to an end
+            if self._stopping:  # the stages may have gone first
+                await asyncio.to_thread(self._backend.leases.release, lease)
+                return
+            outcome = unreachable(error)
         finally:
             work.cancel()
             self._board.close.remote(lease.token)
@@ -161,22 +168,22 @@ class Runner:
         self, lease: Lease, run: JobRun, work: "asyncio.Task[Outcome]"
     ) -> Outcome | None:
         """The job's outcome; None if it is no longer this runner's."""
-        told = None
+        told: Progress | None = None
         beat_s = min(_BEAT_S, self._options.lease_s / 3)
         while not (await asyncio.wait({work}, timeout=beat_s))[0]:
-            progress, views = await self._board.progress.remote(lease.token), run.take_views()
-            news = None
-            if views or progress != told:
-                told = progress
-                shown = progress or Progress("", 0, 0)
-                news = Progress(shown.stage, shown.step, shown.steps, views)
+            now = await self._board.progress.remote(lease.token)
+            if now is None or now.stage != run.stage:
+                now = Progress(run.stage, 0, 0)
+            views = run.take_views()
+            news = replace(now, views=views) if views or now != told else None
+            told = now
             signal = await self._beat(lease, news)
             if signal == Signal.LOST:
                 return None
             if signal == Signal.CANCEL:
                 return Outcome(state=JobState.CANCELLED)
         if views := run.take_views():
-            await self._beat(lease, Progress("", 0, 0, views))
+            await self._beat(lease, Progress(run.stage, 0, 0, views))
         return work.result()
 
     async def _beat(self, lease: Lease, news: Progress | None) -> Signal:

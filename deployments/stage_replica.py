@@ -49,7 +49,7 @@ def brings_weights(stage: Stage) -> bool:
     return type(stage).setup is not Stage.setup
 
 
-class StageReplica:
+class _Worker:
     """One worker of a stage: rows one after the other, in a thread that keeps the loop free.
 
     Args:
@@ -63,14 +63,6 @@ class StageReplica:
         self._broken = ""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=stage.name)
         self._thread.submit(stage.setup, stage_device(stage)).result()
-
-    async def __call__(self, row: Row, call: Call) -> Row:
-        """Run the stage on a row.
-
-        Returns:
-            The row with the stage's columns, or with the outcome that it had or came to.
-        """
-        return (await self._run([row], [call]))[0]
 
     def check_health(self) -> None:
         """Have this replica replaced if it cannot work any more.
@@ -99,6 +91,18 @@ class StageReplica:
         return [trim(row, self._needed) for row in results]
 
 
+class StageReplica(_Worker):
+    """A worker that takes rows as they come."""
+
+    async def __call__(self, row: Row, call: Call) -> Row:
+        """Run the stage on a row.
+
+        Returns:
+            The row with the stage's columns, or with the outcome that it had or came to.
+        """
+        return (await self._run([row], [call]))[0]
+
+
 def stage_deployment(pool: Pool, needed: frozenset[str], scaling: Scaling) -> Deployment:
     """The deployment of a stage.
 
@@ -109,14 +113,13 @@ def stage_deployment(pool: Pool, needed: frozenset[str], scaling: Scaling) -> De
     """
     stage = pool.stage
     batch_size = stage.batch_size if pool.gpus else 1
-    replica = _batched(batch_size) if batch_size > 1 else StageReplica
+    replica: type[_Worker] = _batched(batch_size) if batch_size > 1 else StageReplica
     # the class is named after the stage, so that dashboards, logs and process lists read well
     named = type(stage.name, (replica,), {"__module__": __name__})
     options: dict[str, Any] = {"num_replicas": scaling.min_replicas}
     if scaling.min_replicas != scaling.max_replicas:
         options = {"autoscaling_config": scaling.model_dump()}
     return serve.deployment(
-        named,
         name=stage.name,
         ray_actor_options={"num_cpus": pool.cpus, "num_gpus": pool.gpus},
         max_ongoing_requests=2 * batch_size,  # one at work, one that is there when it is done
@@ -124,13 +127,14 @@ def stage_deployment(pool: Pool, needed: frozenset[str], scaling: Scaling) -> De
         graceful_shutdown_wait_loop_s=0.5,
         graceful_shutdown_timeout_s=120.0,
         **options,
-    )
+    )(named)
 
 
-def _batched(size: int) -> type[StageReplica]:
-    class Batched(StageReplica):
-        @serve.batch(max_batch_size=size, batch_wait_timeout_s=_BATCH_WAIT_S)
-        async def __call__(  # type: ignore[override]
+def _batched(size: int) -> type[_Worker]:
+    class Batched(_Worker):
+        # Ray's types know batched methods of one argument only
+        @serve.batch(max_batch_size=size, batch_wait_timeout_s=_BATCH_WAIT_S)  # type: ignore
+        async def __call__(  # type: ignore
             self, rows: list[Row], calls: list[Call]
         ) -> list[Row]:
             return await self._run(rows, calls)

@@ -6,7 +6,7 @@ from pipeline.stage import Stage
 
 
 def stage_device(stage: Stage) -> str:
-    """ "cuda", held to the stage's share, if this worker was given a GPU that works; else "cpu"."""
+    """A GPU if this worker was given one that works, held to the stage's share of it; or "cpu"."""
     if not ray.get_gpu_ids():
         return "cpu"
     import torch
