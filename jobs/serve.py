@@ -1,6 +1,7 @@
 """``headsplat serve``: the online application."""
 
 import contextlib
+import json as json_module
 import signal
 import socket
 import sys
@@ -36,6 +37,7 @@ class ServeOptions:
             Ray is started here.
         retention_hours: after its end a job is erased with its photos and avatar.
         queue: jobs that may wait before new ones are refused.
+        json: say where it listens as one JSON object.
     """
 
     host: str = "127.0.0.1"
@@ -46,6 +48,7 @@ class ServeOptions:
     address: str | None = None
     retention_hours: float = 24.0
     queue: int = 100
+    json: bool = False
 
 
 def serve(options: ServeOptions) -> int:
@@ -118,13 +121,13 @@ def _serve(options: ServeOptions, service: "ServiceOptions", keys_needed: bool) 
             http_options={"host": options.host, "port": options.port},
             logging_config={"encoding": "JSON"},
         )
-        print("loading the models ...", file=terminal, flush=True)
+        print("loading the models ...", file=sys.stderr)
         try:
             serve.run(build(service), name=APP_NAME, logging_config={"encoding": "JSON"})
             print(_welcome(options, keys_needed), file=terminal, flush=True)
             signal.pause()
         except KeyboardInterrupt:
-            print("finishing what is running; once more to stop at once", file=terminal, flush=True)
+            print("finishing what is running; once more to stop at once", file=sys.stderr)
             runner = serve.get_deployment_handle(RUNNER, APP_NAME)
             with contextlib.suppress(KeyboardInterrupt):
                 runner.drain.remote().result()
@@ -135,6 +138,8 @@ def _serve(options: ServeOptions, service: "ServiceOptions", keys_needed: bool) 
 def _welcome(options: ServeOptions, keys_needed: bool) -> str:
     host = f"[{options.host}]" if ":" in options.host else options.host
     url = f"http://{host}:{options.port}"
+    if options.json:
+        return json_module.dumps({"url": url, "keys_needed": keys_needed})
     key = " -H 'Authorization: Bearer KEY'" if keys_needed else ""
     lines = [
         f"headsplat serves on {url}",
