@@ -23,7 +23,7 @@ from deployments.job_files import EARLY
 from deployments.job_graph import AvatarOptions
 from deployments.problems import documented, install_problems
 from deployments.submission import erase_due, submit_photos
-from deployments.uploads import OPENAPI_BODY, Upload, read_upload
+from deployments.uploads import OPENAPI_BODY, BodyLimit, Upload, read_upload
 from pipeline import __version__
 from pipeline.errors import (
     DatabaseUnavailable,
@@ -71,8 +71,8 @@ def create_api(backend: Backend, around: Surroundings) -> FastAPI:
         openapi_url="/v1/openapi.json",
         docs_url=None,
         redoc_url=None,
-        max_body_size=(limits.max_photos * limits.max_photo_mb + 1) * 2**20,
     )
+    api.add_middleware(BodyLimit, most_mb=limits.max_photos * limits.max_photo_mb + 1)
     api.add_middleware(SafeHeaders)
     install_problems(api)
     api.include_router(_health(around), prefix="/v1/health", tags=["health"])

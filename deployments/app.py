@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 from ray import serve
+from ray.serve.config import BackpressureConfig
 
+from deployments.job_files import JobFiles
 from deployments.job_graph import AvatarOptions, JobGraph
 from deployments.options import Scaling, ServiceOptions
 from jobs.pools import Pool, plan_pools
@@ -50,6 +52,7 @@ def assemble(options: ServiceOptions, graph: JobGraph) -> "Application":
 
     options = options.resolved()
     root = locate(options.output)
+    JobFiles(root)  # makes the folder, for its owner's eyes only
     check_writable(root)
     stages = graph.stages(AvatarOptions(), root.uri)
     _check_names(options, stages)
@@ -74,6 +77,8 @@ def assemble(options: ServiceOptions, graph: JobGraph) -> "Application":
         num_replicas=options.api_replicas,
         ray_actor_options={"num_cpus": 0},
         max_ongoing_requests=_MOST_REQUESTS,
+        max_queued_requests=_MOST_REQUESTS,
+        backpressure_config=BackpressureConfig(status_code=429, retry_after_s=2),
         graceful_shutdown_wait_loop_s=0.5,
     )(Ingress).bind(options, runner, tuple(needed))
 

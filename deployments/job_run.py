@@ -11,8 +11,8 @@ from ray.serve.handle import DeploymentHandle, DeploymentResponse
 
 from deployments.job import JobState, Outcome
 from deployments.job_files import EARLY
-from deployments.stage_replica import Call
-from pipeline.errors import AttemptsExhausted, ProcessingError
+from deployments.stage_replica import CANCELLED, Call
+from pipeline.errors import AttemptsExhausted, LeaseLost, ProcessingError
 from pipeline.local import with_outcome
 from pipeline.stage import Row
 from pipeline.storage import Location
@@ -80,6 +80,7 @@ class JobRun:
 
         Raises:
             AttemptsExhausted: the replicas of a stage died over the row.
+            LeaseLost: the board that the stages ask is gone.
             RayServeException, RayError: a stage cannot be reached.
         """
         row: Row = {"source": self._photo.uri}
@@ -87,6 +88,8 @@ class JobRun:
         for step in self._steps:
             self.stage = step.name
             given, row = await _through(step, given)
+            if row.get("outcome") == CANCELLED:
+                raise LeaseLost(f"{step.name} was told to stop by another than this run")
             if row.get("outcome") is not None:
                 break
             self._on_stage(step.name, row.get("timings_s", {}).get(step.name, 0.0))

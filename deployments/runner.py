@@ -14,6 +14,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
+from ray.exceptions import RayActorError
 from ray.serve.handle import DeploymentHandle
 
 from deployments.backend import open_backend
@@ -75,13 +76,15 @@ class Runner:
         await asyncio.gather(*self._running, return_exceptions=True)
 
     async def check_health(self) -> None:
-        """Have this replica replaced if it has stopped claiming.
+        """Have this replica replaced if it cannot go on.
 
         Raises:
-            RuntimeError: it has.
+            RuntimeError: it claims or erases no more.
+            RayActorError: its board died.
         """
-        if not self._stopping and self._loops[0].done():
-            raise RuntimeError("the runner claims no jobs any more")
+        if not self._stopping and any(loop.done() for loop in self._loops):
+            raise RuntimeError("the runner claims or erases no more")
+        await self._board.is_open.remote("")
 
     async def __del__(self) -> None:
         """Ray Serve calls this before it stops the replica."""
@@ -127,19 +130,21 @@ class Runner:
 
     async def _hold(self, lease: Lease) -> None:
         """Run a job under its lease."""
-        await self._board.open.remote(lease.token)
         run = JobRun(
             self._steps(lease),
             self._backend.files.photo(lease.job.id),
             self._backend.files.early(lease.job.id),
             self._metrics.stage,
         )
+        await self._board.open.remote(lease.token)
         work = asyncio.create_task(run())
         try:
             outcome = await self._beat_until_done(lease, run, work)
         except asyncio.CancelledError:
             await asyncio.to_thread(self._backend.leases.release, lease)
             raise
+        except (LeaseLost, RayActorError):  # the board died; it takes a new runner to go on
+            return
         except Exception as error:  # whatever it is, the job has to come to an end
             if self._stopping:  # the stages may have gone first
                 await asyncio.to_thread(self._backend.leases.release, lease)

@@ -5,7 +5,8 @@ from typing import Any
 
 from fastapi import Request
 from pydantic import ValidationError
-from starlette.datastructures import UploadFile
+from starlette.datastructures import Headers, UploadFile
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.job_graph import AvatarOptions
 from deployments.options import ServiceOptions
@@ -53,6 +54,45 @@ class Upload:
 
     photos: list[bytes]
     options: AvatarOptions
+
+
+class BodyLimit:
+    """ASGI middleware that stops reading a body where it has more bytes than allowed.
+
+    Args:
+        app: what is wrapped.
+        most_mb: MiB that a body may have.
+    """
+
+    def __init__(self, app: ASGIApp, most_mb: int) -> None:
+        self._app = app
+        self._most_mb = most_mb
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request.
+
+        Raises:
+            ImageTooLarge: in whoever reads the body, also before the first byte if its length is
+                announced.
+        """
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        announced = Headers(scope=scope).get("content-length", "")
+        size = int(announced) if announced.isdigit() else 0
+        received = 0
+
+        async def receive_some() -> Message:
+            nonlocal received
+            message = await receive() if size <= self._most_mb * 2**20 else None
+            received += 0 if message is None else len(message.get("body", b""))
+            if message is None or received > self._most_mb * 2**20:
+                raise ImageTooLarge(
+                    f"the photos have more than {self._most_mb} MiB together; save them smaller"
+                )
+            return message
+
+        await self._app(scope, receive_some, send)
 
 
 async def read_upload(request: Request, limits: ServiceOptions) -> Upload:

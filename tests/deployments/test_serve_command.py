@@ -1,4 +1,4 @@
-"""``headsplat serve`` as a process: killed, started again, told to stop; and with the real model."""
+"""``headsplat serve`` as a process: killed, started again, told to stop; the real model too."""
 
 import json
 import os
@@ -98,7 +98,7 @@ def test_accepted_jobs_end_once_whatever_happens_to_the_process(
 
 
 def test_an_online_avatar_has_the_bytes_of_headsplat_make(tmp_path: Path) -> None:
-    with serving(tmp_path, ["-m", "jobs.cli"]) as (process, url), Client(url) as client:
+    with serving(tmp_path, ["-m", "jobs.cli"]) as (_, url), Client(url) as client:
         job = client.make(demo_photos()[0], within_s=200, seed=5, formats=["ply", "spz"])
         stages = {event["stage"] for event in client.events(job) if event["kind"] == "progress"}
         assert {"LowRes", "HighRes", "Reconstruct"} <= stages
