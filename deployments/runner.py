@@ -27,6 +27,7 @@ from deployments.options import ServiceOptions
 from deployments.stage_replica import Call, brings_weights
 from deployments.submission import erase_due
 from pipeline.errors import DatabaseUnavailable, LeaseLost
+from pipeline.storage import remove_stale
 
 _log = logging.getLogger("ray.serve")
 _POLL_S = 0.5
@@ -200,6 +201,7 @@ class Runner:
             return Signal.CONTINUE
 
     async def _finish(self, lease: Lease, outcome: Outcome) -> None:
+        await asyncio.to_thread(remove_stale, self._backend.files.avatars(lease.job.id))
         for _ in range(_FINISH_TRIES):
             try:
                 job = await asyncio.to_thread(self._backend.leases.finish, lease, outcome)

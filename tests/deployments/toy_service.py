@@ -33,7 +33,8 @@ class Decode(Stage):
     name = "Decode"
     inputs = ("image",)
     outputs = ("portrait",)
-    resources = Resources(memory_gb=0.1)
+    resources = Resources(gpus=0.1, memory_gb=0.1)
+    batch_size = 2
 
     def setup(self, device: str) -> None:
         pass
