@@ -175,6 +175,7 @@ class Runner:
     ) -> Outcome | None:
         """The job's outcome; None if it is no longer this runner's."""
         told: Progress | None = None
+        heard_s = time.monotonic()
         beat_s = min(_BEAT_S, self._options.lease_s / 3)
         while not (await asyncio.wait({work}, timeout=beat_s))[0]:
             now = await self._board.progress.remote(lease.token)
@@ -183,8 +184,11 @@ class Runner:
             views = run.take_views()
             news = replace(now, views=views) if views or now != told else None
             told = now
+            asked_s = time.monotonic()
             signal = await self._beat(lease, news)
-            if signal == Signal.LOST:
+            if signal is not None:
+                heard_s = asked_s
+            if signal == Signal.LOST or time.monotonic() - heard_s > self._options.lease_s:
                 return None
             if signal == Signal.CANCEL:
                 return Outcome(state=JobState.CANCELLED)
@@ -192,13 +196,14 @@ class Runner:
             await self._beat(lease, Progress(run.stage, 0, 0, views))
         return work.result()
 
-    async def _beat(self, lease: Lease, news: Progress | None) -> Signal:
+    async def _beat(self, lease: Lease, news: Progress | None) -> Signal | None:
+        """What the database says; None if it does not answer."""
         beat = self._backend.leases.heartbeat
         try:
             return await asyncio.to_thread(beat, lease, self._options.lease_s, news)
         except DatabaseUnavailable as error:  # it may come back before the lease expires
             _log.warning("%s", error)
-            return Signal.CONTINUE
+            return None
 
     async def _finish(self, lease: Lease, outcome: Outcome) -> None:
         await asyncio.to_thread(remove_stale, self._backend.files.avatars(lease.job.id))
