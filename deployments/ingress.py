@@ -7,9 +7,10 @@ from fastapi import FastAPI
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
-from deployments.api import Surroundings, create_api
+from deployments.api import create_api
 from deployments.backend import open_backend
 from deployments.options import ServiceOptions
+from deployments.service import Service
 
 _RUNNING = "RUNNING"
 
@@ -33,7 +34,7 @@ class Ingress:
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """The application that Ray Serve runs."""
-        return create_api(self._backend, Surroundings(self._wake, self._not_ready))
+        return create_api(Service(self._backend, self._wake, self._not_ready))
 
     def _wake(self) -> None:
         self._runner.wake.remote()

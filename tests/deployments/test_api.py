@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from deployments.api import Surroundings, create_api
+from deployments.api import create_api
 from deployments.backend import Backend, open_backend
 from deployments.job import JobState, Lease, Outcome, Progress
 from deployments.options import ServiceOptions
+from deployments.service import Service
 
 AVATAR = "0123456789abcdef01234567"
 PHOTO = b"\xff\xd8 not decoded here"
@@ -45,7 +46,7 @@ def connect(backend: Backend, woken: list[int], loading: list[str]) -> Callable[
     async def not_ready() -> list[str]:
         return loading
 
-    api = create_api(backend, Surroundings(lambda: woken.append(1), not_ready))
+    api = create_api(Service(backend, lambda: woken.append(1), not_ready))
 
     def connect(
         host: str = "127.0.0.1", client: str = "127.0.0.1", key: str | None = None
