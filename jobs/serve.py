@@ -2,6 +2,8 @@
 
 import contextlib
 import json as json_module
+import logging
+import os
 import signal
 import socket
 import sys
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from jobs.cli import DEBUG
 from pipeline.errors import BackendUnavailable, UsageError
 
 if TYPE_CHECKING:
@@ -116,6 +119,8 @@ def _serve(options: ServeOptions, service: "ServiceOptions", keys_needed: bool) 
     from jobs.ray_cluster import connected
 
     terminal = sys.stdout
+    if DEBUG not in os.environ:
+        logging.getLogger("ray.serve").setLevel(logging.WARNING)
     with connected(options.address):
         serve.start(
             http_options={"host": options.host, "port": options.port},
