@@ -14,6 +14,7 @@ from deployments.job_files import JobFiles
 from deployments.job_graph import AvatarOptions, JobGraph
 from deployments.options import Scaling, ServiceOptions
 from jobs.pools import Pool, plan_pools
+from jobs.serve import RUNNER
 from pipeline.errors import UsageError
 from pipeline.graph import build_recipe, needed_after
 from pipeline.stage import Stage
@@ -22,8 +23,6 @@ from pipeline.storage import check_writable, locate
 if TYPE_CHECKING:
     from ray.serve import Application
 
-APP_NAME = "headsplat"
-RUNNER = "Runner"
 _MOST_REQUESTS = 256
 """Open requests a replica of the ingress, those that wait or stream events included."""
 _ONE = Scaling()

@@ -11,7 +11,7 @@ from deployments.access import Caller, Credentials, identify
 from deployments.backend import Backend
 from deployments.job import Job
 
-_UPLOADS = 4
+_UPLOADS = 8
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The body of a submission: photos and options, taken apart without looking into the photos."""
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +11,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.job_graph import AvatarOptions
 from deployments.options import ServiceOptions
-from pipeline.errors import ImageTooLarge, UsageError
+from pipeline.errors import DeadlineExceeded, ImageTooLarge, UsageError
 
 PHOTO, OPTIONS = "photo", "options"
 _MOST_OPTIONS_BYTES = 4096
+_UPLOAD_S = 120.0
+"""A client that is slower than this gives up its place among those who upload."""
 OPENAPI_BODY: dict[str, Any] = {
     "required": True,
     "content": {
@@ -101,10 +104,21 @@ async def read_upload(request: Request, limits: ServiceOptions) -> Upload:
     Raises:
         UsageError: a part is missing, unknown or malformed.
         ImageTooLarge: a photo has more bytes than allowed.
+        DeadlineExceeded: the body took too long.
     """
-    async with request.form(
-        max_files=limits.max_photos, max_fields=1, max_part_size=_MOST_OPTIONS_BYTES
-    ) as form:
+    try:
+        return await _read(request, limits)
+    except TimeoutError:
+        raise DeadlineExceeded(f"the photos were not here after {_UPLOAD_S:g} s") from None
+
+
+async def _read(request: Request, limits: ServiceOptions) -> Upload:
+    async with (
+        asyncio.timeout(_UPLOAD_S),
+        request.form(
+            max_files=limits.max_photos, max_fields=1, max_part_size=_MOST_OPTIONS_BYTES
+        ) as form,
+    ):
         if unknown := sorted(set(form) - {PHOTO, OPTIONS}):
             raise UsageError(f"part {unknown[0][:40]!r} is unknown; give 'photo' and 'options'")
         photos = [await _photo(part, limits.max_photo_mb) for part in form.getlist(PHOTO)]

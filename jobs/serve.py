@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from jobs.cli import DEBUG
-from pipeline.errors import BackendUnavailable, UsageError
+from pipeline.errors import BackendUnavailable, ProcessingError, UsageError
+
+APP_NAME, RUNNER = "headsplat", "Runner"
 
 if TYPE_CHECKING:
     from deployments.options import ServiceOptions
@@ -69,7 +71,8 @@ def serve(options: ServeOptions) -> int:
             f"serve needs {error.name}, which is not installed; run pip install 'headsplat[serve]'"
         ) from error
     service = _service_options(options)
-    _check_port(options.host, options.port)
+    if options.address is None:
+        _check_port(options.host, options.port)
     keys_needed = KeyStore(Database(service.database)).are_needed(options.host)
     _serve(options, service, keys_needed)
     return 0
@@ -115,29 +118,48 @@ def _check_port(host: str, port: int) -> None:
 def _serve(options: ServeOptions, service: "ServiceOptions", keys_needed: bool) -> None:
     from ray import serve
 
-    from deployments.app import APP_NAME, RUNNER, build
     from jobs.ray_cluster import connected
 
     terminal = sys.stdout
     if DEBUG not in os.environ:
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
     with connected(options.address):
-        serve.start(
-            http_options={"host": options.host, "port": options.port},
-            logging_config={"encoding": "JSON"},
-        )
-        print("loading the models ...", file=sys.stderr)
         try:
-            serve.run(build(service), name=APP_NAME, logging_config={"encoding": "JSON"})
+            _start(options, service)
             print(_welcome(options, keys_needed), file=terminal, flush=True)
-            signal.pause()
-        except KeyboardInterrupt:
-            print("finishing what is running; once more to stop at once", file=sys.stderr)
-            runner = serve.get_deployment_handle(RUNNER, APP_NAME)
             with contextlib.suppress(KeyboardInterrupt):
-                runner.drain.remote().result()
+                signal.pause()
+            _drain()
         finally:
-            serve.shutdown()  # type: ignore[no-untyped-call]
+            if options.address is None:
+                serve.shutdown()  # type: ignore[no-untyped-call]
+            else:  # others may have applications there
+                serve.delete(APP_NAME)
+
+
+def _start(options: ServeOptions, service: "ServiceOptions") -> None:
+    from ray import serve
+
+    from deployments.app import build
+
+    print("loading the models ...", file=sys.stderr)
+    serve.start(
+        http_options={"host": options.host, "port": options.port},
+        logging_config={"encoding": "JSON"},
+    )
+    try:
+        serve.run(build(service), name=APP_NAME, logging_config={"encoding": "JSON"})
+    except RuntimeError as error:
+        reason = (str(error).splitlines() or ["no reason was given"])[-1]
+        raise ProcessingError(f"the application did not start: {reason}") from error
+
+
+def _drain() -> None:
+    from ray import serve
+
+    print("finishing what is running; once more to stop at once", file=sys.stderr)
+    with contextlib.suppress(KeyboardInterrupt):
+        serve.get_deployment_handle(RUNNER, APP_NAME).drain.remote().result()
 
 
 def _welcome(options: ServeOptions, keys_needed: bool) -> str:

@@ -14,12 +14,14 @@ from pathlib import Path
 
 import httpx2
 import pytest
+import ray
 import toy_service
 from PIL import Image
 from ray import cloudpickle, serve
 
-from deployments.app import APP_NAME, assemble
+from deployments.app import assemble
 from deployments.options import ServiceOptions
+from jobs.serve import APP_NAME
 from pipeline.graph import GraphOptions
 from pipeline.local import run_local
 
@@ -103,6 +105,7 @@ def test_an_avatar_has_the_bytes_of_the_local_executor(service: Service, tmp_pat
     job = response.json()
     assert job["state"] == "succeeded"
     assert job["attempts"] == 1
+    assert response.headers["x-request-id"]
     graph = toy_service.toy_graph(tmp_path / "log")
     stages = graph.build(GraphOptions(seed=3), str(tmp_path), _seeded(graph.recipe, 3))
     source = str(service.folder / "out" / job["id"] / "photos" / "0")
@@ -158,6 +161,21 @@ def test_a_file_that_is_no_photo_is_rejected(service: Service) -> None:
     assert job["state"] == "rejected"
     assert job["error"]["code"] == "unreadable_image"
     assert str(service.folder) not in json.dumps(job)
+
+
+def test_jobs_and_stages_are_measured(service: Service) -> None:
+    assert service.submit(seed=1, wait_s=30).json()["state"] == "succeeded"
+    port = ray.nodes()[0]["MetricsExportPort"]
+
+    def told() -> str:
+        return httpx2.get(f"http://127.0.0.1:{port}/metrics").text
+
+    until(lambda: "headsplat_jobs_total{" in told(), within_s=30)
+    text = told()
+    assert 'outcome="succeeded"' in text
+    assert "headsplat_stage_seconds_count{" in text
+    assert 'stage="Dream"' in text
+    assert "headsplat_queue_length" in text
 
 
 def test_a_deleted_job_stops_between_steps_and_frees_its_slot(service: Service) -> None:
