@@ -7,6 +7,7 @@ the job's own folder and seed, comes with each call instead.
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +59,7 @@ class _Worker:
     """
 
     def __init__(self, stage: Stage, needed: frozenset[str]) -> None:
+        stage = copy(stage)  # Ray Serve pickles what it gave the constructor, which stays small
         self._stage = stage
         self._needed = needed
         self._broken = ""

@@ -6,6 +6,7 @@ its avatar takes; each step appends a line to the file ``TOY_LOG``, with the rep
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -61,7 +62,7 @@ class Dream(Stage):
         self.log = log
 
     def setup(self, device: str) -> None:
-        pass
+        self.lock = threading.Lock()  # cannot be pickled, as sessions of onnxruntime cannot
 
     def process(self, rows: Sequence[Row], context: Context) -> list[Row]:
         return [{**row, **self._dream(row, context)} for row in rows]
