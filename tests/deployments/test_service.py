@@ -86,13 +86,14 @@ def service(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iter
         database=f"sqlite:///{folder}/jobs.db",
         queue=QUEUE,
         jobs_per_runner=1,
+        api_replicas=2,  # one answers while the other is replaced
         lease_s=2.0,
         drain_s=5.0,
     )
     port = free_port()
     serve.start(http_options={"host": "127.0.0.1", "port": port})
     serve.run(assemble(options, toy_service.toy_graph(folder / "log")), name=APP_NAME)
-    with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=60.0) as client:
+    with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=120.0) as client:
         until(lambda: client.get("/v1/health/ready").status_code == 200)
         yield Service(client, folder, folder / "log", options)
     serve.shutdown()
