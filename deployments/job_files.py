@@ -1,6 +1,7 @@
 """The files of the online service's jobs: each job has a folder, and it goes as a whole.
 
     <root>/<job id>/photos/0, 1, ...       the bytes as they were uploaded
+    <root>/<job id>/early/                 pictures of an avatar that is being made
     <root>/<job id>/avatars/<avatar id>/   laid out like the results of a batch
 
 No two jobs share a file, so erasing one person's job never touches another's.
@@ -13,6 +14,9 @@ from pathlib import Path
 from deployments.job_store import is_job_id
 from pipeline.errors import NotFound
 from pipeline.storage import Location
+
+EARLY = {"portrait": "portrait.png", "lowres_views": "lowres_views.webp", "views": "views.webp"}
+"""Columns that are shown as soon as they are there, and the names of their pictures."""
 
 
 class JobFiles:
@@ -32,10 +36,18 @@ class JobFiles:
         """Where the job's avatars go."""
         return self._folder(job_id).child("avatars")
 
+    def early(self, job_id: str) -> Location:
+        """Where pictures go that show how far the job is."""
+        return self._folder(job_id).child("early")
+
+    def photo(self, job_id: str, number: int = 0) -> Location:
+        """Where an uploaded photo is."""
+        return self._folder(job_id).child("photos", str(number))
+
     def save_photos(self, job_id: str, photos: Sequence[bytes]) -> None:
         """Store the uploaded bytes, under names that the client has no part in."""
         for number, photo in enumerate(photos):
-            self._photo(job_id, number).write(photo)
+            self.photo(job_id, number).write(photo)
 
     def read_photo(self, job_id: str, number: int = 0) -> bytes:
         """The uploaded bytes.
@@ -43,7 +55,7 @@ class JobFiles:
         Raises:
             UnreadableSource: they are not there.
         """
-        return self._photo(job_id, number).read()
+        return self.photo(job_id, number).read()
 
     def erase(self, job_id: str) -> None:
         """Delete all the job's files; there need not be any.
@@ -53,9 +65,6 @@ class JobFiles:
         folder = self._folder(job_id)
         with suppress(FileNotFoundError):
             folder.filesystem.delete_dir(folder.path)
-
-    def _photo(self, job_id: str, number: int) -> Location:
-        return self._folder(job_id).child("photos", str(number))
 
     def _folder(self, job_id: str) -> Location:
         if not is_job_id(job_id):

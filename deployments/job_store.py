@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select
+from sqlalchemy import Connection, Row, delete, func, insert, select
 
 from deployments.admission import admit
 from deployments.database import Database, Transaction
@@ -175,6 +175,12 @@ class JobStore:
         with self._database.writing() as transaction:
             job = _owned(transaction.connection, owner, job_id, lock=True)
             _delete(transaction, [job])
+
+    def waiting(self) -> int:
+        """How many jobs wait."""
+        waiting = select(func.count()).select_from(jobs).where(jobs.c.state == JobState.QUEUED)
+        with self._database.reading() as connection:
+            return connection.execute(waiting).scalar_one()
 
     def sweep(self) -> tuple[str, ...]:
         """Delete the jobs that were kept long enough, and say whose files have to be erased.

@@ -77,6 +77,7 @@ VERBS: dict[str, Verb] = {
         "published weights into a model folder",
     ),
     "models info": Verb("jobs.models", "InfoOptions", "info", "what a model folder holds"),
+    "serve": Verb("jobs.serve", "ServeOptions", "serve", "avatars online, through an HTTP API"),
     "keys create": Verb("jobs.keys", "CreateOptions", "create", "an API key for the service"),
     "keys list": Verb("jobs.keys", "ListOptions", "list_keys", "the API keys"),
     "keys revoke": Verb("jobs.keys", "RevokeOptions", "revoke", "an API key made void"),

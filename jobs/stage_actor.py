@@ -9,6 +9,7 @@ import pyarrow as pa
 import ray
 
 from jobs import metrics
+from jobs.devices import stage_device
 from jobs.row_codec import decode_rows, encode_rows
 from jobs.watchdog import end_process, watch
 from pipeline.errors import DeviceBroken, ProcessingError, TimedOut
@@ -86,7 +87,7 @@ class StageActor:
             timeout_s=timeout_s,
             watch=partial(watch, report=self._hangs),
         )
-        stage.setup(_device(stage))
+        stage.setup(stage_device(stage))
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Run the stage over a batch; `ray.data` calls it."""
@@ -128,15 +129,3 @@ class StageActor:
         keys = [row_key(row) for row in rows if row.get("outcome") is None]
         noted = self._desk.note.remote(keys, self._stage.name, error.code, str(error))
         ray.get(noted, timeout=_REPORT_S)
-
-
-def _device(stage: Stage) -> str:
-    """Where the stage's weights go: on its share of a GPU if it was given one that works."""
-    if not ray.get_gpu_ids():
-        return "cpu"
-    import torch
-
-    if not torch.cuda.is_available():
-        return "cpu"
-    torch.cuda.set_per_process_memory_fraction(min(stage.resources.gpus, 1.0))
-    return "cuda"

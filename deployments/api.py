@@ -1,0 +1,55 @@
+"""The HTTP API as one ASGI application; docs/serving.md describes it for clients.
+
+It knows no Ray: it writes jobs into the database and reads how they are.
+"""
+
+from fastapi import APIRouter, FastAPI
+from fastapi.responses import JSONResponse
+
+from deployments import avatar_routes
+from deployments.access import SafeHeaders
+from deployments.problems import install_problems
+from deployments.service import Known, Service
+from deployments.uploads import BodyLimit
+from pipeline import __version__
+
+health = APIRouter()
+
+
+def create_api(service: Service) -> FastAPI:
+    """The application.
+
+    Whoever adds a page mounts it at "/" behind the routes, with its own Content-Security-Policy.
+    """
+    limits = service.backend.options
+    api = FastAPI(
+        title="headsplat",
+        version=__version__,
+        description="A portrait photo in, a full-head 3D Gaussian avatar out.",
+        openapi_url="/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+    )
+    api.state.service = service
+    api.add_middleware(BodyLimit, most_mb=limits.max_photos * limits.max_photo_mb + 1)
+    api.add_middleware(SafeHeaders)
+    install_problems(api)
+    api.include_router(health, prefix="/v1/health", tags=["health"])
+    api.include_router(avatar_routes.routes, prefix="/v1/avatars", tags=["avatars"])
+    return api
+
+
+@health.get("/live")
+async def live() -> dict[str, str]:
+    """The process answers."""
+    return {"status": "live"}
+
+
+@health.get("/ready", responses={503: {"description": "Models are still being loaded."}})
+async def ready(service: Known) -> JSONResponse:
+    """The models are loaded and jobs are being run."""
+    missing = await service.not_ready()
+    if missing:
+        headers = {"Retry-After": "2"}
+        return JSONResponse({"status": "loading", "missing": missing}, 503, headers)
+    return JSONResponse({"status": "ready"})

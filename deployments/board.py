@@ -1,0 +1,70 @@
+"""Where the stages of a runner's jobs say how far they are, and ask whether to go on.
+
+The board is an actor that its runner owns, so it dies with the runner; stages at work for a runner
+that is gone stop at their next step, because the job is another runner's by then.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError
+
+from deployments.job import Progress
+from pipeline.stage import Context
+
+
+class Board:
+    """Progress of the jobs that are under way, by the token of their lease."""
+
+    def __init__(self) -> None:
+        self._progress: dict[str, Progress | None] = {}
+
+    def open(self, token: str) -> None:
+        """Begin a job."""
+        self._progress[token] = None
+
+    def close(self, token: str) -> None:
+        """End a job, or cancel it: whichever stage is at work for it stops."""
+        self._progress.pop(token, None)
+
+    def is_open(self, token: str) -> bool:
+        """Whether a job is to go on."""
+        return token in self._progress
+
+    def report(self, token: str, progress: Progress) -> None:
+        """Note how far a job is."""
+        if token in self._progress:
+            self._progress[token] = progress
+
+    def progress(self, token: str) -> Progress | None:
+        """How far a job is."""
+        return self._progress.get(token)
+
+
+def new_board() -> Any:
+    """A board that lives as long as the process that calls this; a Ray actor."""
+    return ray.remote(num_cpus=0)(Board).remote()
+
+
+def stage_context(boards: Sequence[tuple[Any, str]]) -> Context:
+    """What a stage is lent for a batch of jobs, each with its board and token.
+
+    One job's cancellation does not stop its neighbours in the batch.
+    """
+
+    def report(stage: str, step: int, steps: int) -> None:
+        for board, token in boards:
+            board.report.remote(token, Progress(stage, step, steps))
+
+    def is_cancelled() -> bool:
+        return not any(_is_open(board, token) for board, token in boards)
+
+    return Context(report=report, is_cancelled=is_cancelled)
+
+
+def _is_open(board: Any, token: str) -> bool:
+    try:
+        return bool(ray.get(board.is_open.remote(token)))
+    except RayActorError:
+        return False
