@@ -14,6 +14,7 @@ from typing import Any
 import ray
 import ray.data
 from ray.util.annotations import RayDeprecationWarning
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from jobs import metrics
 from jobs.outcomes import incomplete
@@ -65,7 +66,7 @@ def run_ray(pools: Sequence[Pool], rows: list[Row], options: RayOptions) -> Iter
         return
     configure(options)
     metrics.planned({pool.stage.name: pool.actors for pool in pools})
-    run = _Run(pools, options, ray.remote(num_cpus=0)(Desk).remote())
+    run = _Run(pools, options, _desk())
     for row in run.finished(rows):
         metrics.count(row)
         yield row
@@ -134,6 +135,12 @@ class _Run:
                 face, _, source = key.partition(" ")
                 if source in sources:
                     yield {"source": source, "face_index": int(face), **note.failure()}
+
+
+def _desk() -> Any:
+    """A `Desk` on the driver's node: on another one it would die with that, and the run with it."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(num_cpus=0, scheduling_strategy=here)(Desk).remote()
 
 
 def actor_pool(pool: Pool, *, alone: bool, grows: bool) -> ray.data.ActorPoolStrategy:
