@@ -59,6 +59,8 @@ def read_remote(
     filesystem = _fsspec(scheme, query)
     try:
         if not filesystem.async_impl:
+            # local-like ones make room for all that they are asked for before they read
+            stop = min(stop, filesystem.size(path))
             data: bytes = filesystem.cat_file(path, start=start, end=stop)
         else:
             data = sync(

@@ -105,8 +105,8 @@ def test_ctrl_c_leaves_the_job_and_says_how_to_stop_it(cluster: Cluster, tmp_pat
         env=cluster.environment,
         cwd=ROOT,
     ) as following:
-        assert following.stdout is not None
-        following.stdout.readline()  # of the job's log: it is being followed
+        assert following.stderr is not None
+        following.stderr.readline()  # the job is submitted, and followed from now on
         following.send_signal(signal.SIGINT)
         _, told = following.communicate()
     assert following.returncode == 130, told

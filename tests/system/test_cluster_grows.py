@@ -26,5 +26,5 @@ def test_a_job_grows_the_cluster_past_a_refused_type_and_leaves_it_empty(tmp_pat
     assert requests[0] == "gpu_spot"
     assert requests.count("gpu_on_demand") >= 1
     assert requests.count("gpu_spot") == 1, "a type that was refused is asked for again and again"
-    rows = pq.read_table(out / "manifest.parquet").to_pylist()
+    rows = pq.read_table(out / "manifest").to_pylist()
     assert [row["outcome"] for row in rows] == ["ok"] * 18
