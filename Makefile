@@ -5,11 +5,12 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test check setup constraints clean
+.PHONY: help demo test test-all check setup constraints clean
 
 help:
 	@echo "make demo    real portraits -> demo/index.html (installs what it needs first)"
 	@echo "make test    the whole test suite"
+	@echo "make test-all  also what starts clusters of its own, some ten minutes more"
 	@echo "make check   formatting, lint, types, import rules"
 	@echo "make setup   everything for development, nothing run"
 
@@ -18,6 +19,9 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest
+
+test-all: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m ""
 
 check: $(VENV)/.installed-test
 	$(BIN)/ruff check .

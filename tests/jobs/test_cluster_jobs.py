@@ -70,6 +70,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     assert server.returncode == 0
 
 
+@pytest.mark.slow
 def test_a_job_is_run_followed_and_listed(cluster: Cluster, tmp_path: Path) -> None:
     photos = [str(photo(tmp_path / f"{i}.png", i)) for i in range(2)]
     out = tmp_path / "avatars"
@@ -87,6 +88,7 @@ def test_a_job_is_run_followed_and_listed(cluster: Cluster, tmp_path: Path) -> N
     assert (told.returncode, "made               2" in told.stdout) == (0, True)
 
 
+@pytest.mark.slow
 def test_a_failing_job_fails_the_command(cluster: Cluster, tmp_path: Path) -> None:
     done = cluster.run("submit", str(tmp_path / "none"), str(tmp_path / "out"), "--shared-paths")
     assert done.returncode == 1
@@ -94,6 +96,7 @@ def test_a_failing_job_fails_the_command(cluster: Cluster, tmp_path: Path) -> No
     assert "failed" in done.stderr
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_the_job_and_says_how_to_stop_it(cluster: Cluster, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "jobs.cli", "submit", str(photo(tmp_path / "1.png", 1))]
     command += [str(tmp_path / "out"), "--shared-paths", "--env", "TOY_SLEEP_S=120"]

@@ -19,7 +19,12 @@ from benchmarks.survival import (
 )
 from benchmarks.survival_checks import write_inputs
 
-pytestmark = pytest.mark.timeout(900)  # starting workers takes long on a busy machine
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(900),  # starting workers takes long on a busy machine
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # of Ray's clusters for tests
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 SLOW = {"TOY_SLEEP_S": "0.3"}
 

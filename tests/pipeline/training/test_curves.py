@@ -46,7 +46,9 @@ def test_the_sheet_of_a_diffusion_stage_shows_portrait_views_and_truth():
         stage.evaluate(stage.build_model().eval())
     sheet = stage.sheet()
     assert sheet.shape == (4 * SIZE_PX, 9 * SIZE_PX, 3)
-    assert np.array_equal(sheet[:SIZE_PX, :SIZE_PX], stage.held_out.pick("portraits", [0], [0])[0].numpy())
+    assert np.array_equal(
+        sheet[:SIZE_PX, :SIZE_PX], stage.held_out.pick("portraits", [0], [0])[0].numpy()
+    )
     truth = np.concatenate(list(stage.held_out.pick("orbit", [0])[0].numpy()), 1)
     assert np.array_equal(sheet[SIZE_PX : 2 * SIZE_PX, SIZE_PX:], truth)
     assert not np.array_equal(sheet[:SIZE_PX, SIZE_PX:], truth)
