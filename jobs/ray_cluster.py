@@ -35,6 +35,7 @@ def started(address: str | None) -> Iterator[None]:
 
     Raises:
         UsageError: there is no cluster at the address.
+        ProcessingError: Ray does not start here.
     """
     own = not ray.is_initialized()
     if own:
@@ -95,6 +96,12 @@ def _connect(address: str) -> None:
             )
     except (ConnectionError, ValueError, RuntimeError) as error:  # RuntimeError: other versions
         raise UsageError(f"no Ray cluster to use at {address}: {error}") from error
+    except Exception as error:  # what ray.init raises where its processes are too slow to start
+        if "startup" not in str(error):
+            raise
+        raise ProcessingError(
+            "Ray did not start on this machine within its 30 s; run again when it is less busy"
+        ) from error
 
 
 @contextlib.contextmanager
