@@ -19,7 +19,7 @@ os.environ.setdefault("RAY_worker_niceness", "0")  # at 15 the other tests starv
 
 
 class _OneRay(LoadFileScheduling):
-    """A file's tests stay in one process, and so do all files that use the session's Ray."""
+    """A file's tests stay in one process, and so do all files that use `ray_cluster`."""
 
     def _split_scope(self, nodeid: str) -> str:
         return _scope(self.config.rootpath / nodeid.partition("::")[0])
@@ -35,9 +35,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileSche
     return _OneRay(config, log)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ray_cluster() -> Iterator[None]:
-    """A real Ray on this machine: 4 logical CPUs, 1 logical GPU, shared by the whole session."""
+    """A real Ray on this machine: 4 logical CPUs, 1 logical GPU, shared by the tests of a file.
+
+    Not by all: the actors of a job that was given up would keep CPUs from another file's.
+    """
     import ray
 
     ray.init(
