@@ -35,7 +35,7 @@ def test_trouble_is_named_and_harms_no_neighbour() -> None:
     assert rows["hang"]["error_stage"] == "Trouble"
 
 
-@pytest.mark.slow  # its metrics are only seen by the first Ray of a process: run this file by itself
+@pytest.mark.slow  # its metrics are only seen by the first Ray of a process: run it by itself
 @pytest.mark.usefixtures("ray_cluster")
 def test_pools_for_a_cluster_that_never_grows_still_finish() -> None:
     """Planned for 4 GPUs where there is one, which the last pool alone could fill."""
