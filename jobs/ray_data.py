@@ -140,7 +140,8 @@ class _Run:
 def _desk() -> Any:
     """A `Desk` on the driver's node: on another one it would die with that, and the run with it."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    return ray.remote(num_cpus=0, scheduling_strategy=here)(Desk).remote()
+    desk: Any = ray.remote(num_cpus=0)(Desk)
+    return desk.options(scheduling_strategy=here).remote()
 
 
 def actor_pool(pool: Pool, *, alone: bool, grows: bool) -> ray.data.ActorPoolStrategy:
