@@ -166,11 +166,12 @@ def _lost(finished: list[Row], rows: list[Row]) -> list[Row]:
 
 def _source(rows: list[Row]) -> ray.data.Dataset:
     """The rows, one a block: a stage hands on a block only when all of it is done."""
+    # from_arrow would start a task for each table, to count its rows
     if len(rows) <= _MAX_SOURCE_BLOCKS:
-        return ray.data.from_arrow([encode_rows([row]) for row in rows])
+        return ray.data.from_blocks([encode_rows([row]) for row in rows])
     size = -(-len(rows) // _MAX_SOURCE_BLOCKS)
     tables = [encode_rows(rows[i : i + size]) for i in range(0, len(rows), size)]
-    return ray.data.from_arrow(tables).repartition(target_num_rows_per_block=1)
+    return ray.data.from_blocks(tables).repartition(target_num_rows_per_block=1)
 
 
 def configure(options: RayOptions) -> None:
