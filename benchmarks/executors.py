@@ -26,13 +26,15 @@ def sequential(case: Case) -> None:
 
 def ours(case: Case) -> None:
     """`run_ray` with actor pools of the given sizes."""
-    from jobs.pools import Pool
+    from jobs.pools import Pool, in_flight
     from jobs.ray_data import RayOptions, run_ray
 
     start_ray(case)
     pools = [
-        Pool(stage=stage, actors=actors, cpus=1.0, gpus=0.0)
-        for stage, actors in zip(simulated_stages(case), case.actors, strict=True)
+        Pool(stage=stage, actors=actors, cpus=1.0, gpus=0.0, in_flight=in_flight(cost_s))
+        for stage, actors, cost_s in zip(
+            simulated_stages(case), case.actors, case.costs_s, strict=True
+        )
     ]
     rows = [{"source": str(item)} for item in range(case.items)]
     finished = list(run_ray(pools, rows, RayOptions()))

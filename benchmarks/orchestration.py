@@ -37,8 +37,8 @@ from benchmarks.executors import EXECUTORS
 from benchmarks.simulated import Call, Case, read_calls
 
 CASES = {
-    "slow": ((0.2, 0.6, 0.4), (1, 3, 2), 240),
-    "fast": ((0.02, 0.06, 0.04), (1, 1, 1), 600),
+    "slow": ((0.2, 0.6, 0.4), (1, 3, 2), 160),
+    "fast": ((0.02, 0.06, 0.04), (1, 1, 1), 900),
 }
 """Seconds a call, actors, items."""
 SEQUENTIAL_ITEMS = 20

@@ -4,6 +4,7 @@ Ray's CPUs and GPUs are a book of what actors may be placed; no one enforces the
 for the part of a CPU that it will be busy, and what it may use of a GPU's memory is its share.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -13,6 +14,12 @@ from pipeline.stage import Stage
 SLACK = 1.25
 """Pools are this much faster than the machine as a whole: one that is always busy holds up the
 others as soon as one photo takes longer."""
+MIN_IN_FLIGHT = 4
+"""One that is worked on and one that is got ready, twice: with fewer, Ray Data adds no actors."""
+_MAX_IN_FLIGHT = 8
+_DRIVER_S = 0.25
+"""How long it can take until a batch that is done is replaced: Ray Data's driver looks for such
+every 0.1 s, and has to see the batch first and then that its task has ended."""
 _RESERVED = 0.9
 """Part of the CPUs that actors ask for, so that the last of them finds a node with room."""
 
@@ -26,12 +33,14 @@ class Pool:
         actors: how many.
         cpus: logical CPUs of each.
         gpus: share of one GPU of each; 0 without GPUs.
+        in_flight: batches that each may have been given and not yet handed on.
     """
 
     stage: Stage
     actors: int
     cpus: float
     gpus: float
+    in_flight: int = MIN_IN_FLIGHT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,9 +108,19 @@ def plan_pools(
             actors=actors[stage.name],
             cpus=_floor(wanted[stage.name] * share),
             gpus=stage.resources.gpus if cluster.gpus else 0.0,
+            in_flight=in_flight(costs[stage.name]) if costs else MIN_IN_FLIGHT,
         )
         for stage in stages
     ]
+
+
+def in_flight(cost_s: float) -> int:
+    """Batches to give to an actor ahead, so that it never waits for the driver.
+
+    Args:
+        cost_s: seconds it takes for a batch.
+    """
+    return min(_MAX_IN_FLIGHT, max(MIN_IN_FLIGHT, 2 + math.ceil(_DRIVER_S / cost_s)))
 
 
 def check_fits(stages: Sequence[Stage], cluster: Cluster) -> None:

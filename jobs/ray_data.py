@@ -154,8 +154,9 @@ def actor_pool(pool: Pool, *, alone: bool, grows: bool) -> ray.data.ActorPoolStr
         min_size=1 if grows else pool.actors,
         initial_size=1 if grows else pool.actors,
         max_size=pool.actors,
-        max_tasks_in_flight_per_actor=1 if alone else None,
+        max_tasks_in_flight_per_actor=1 if alone else pool.in_flight,
         max_concurrent_calls_per_actor=1 if alone else 2,
+        enable_true_multi_threading=True,  # the actor has one thread that works
     )
 
 

@@ -1,6 +1,7 @@
 """One worker of a stage, and the desk that the workers of a run share."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -76,7 +77,9 @@ def row_key(row: Row) -> str:
 class StageActor:
     """One worker of a stage: decode, `run_stage`, encode.
 
-    Rows that ended a worker before are worked on alone, and have failed after `ATTEMPTS` times.
+    Ray may call it from several threads at once: one of its own runs the stage, while the others
+    decode the rows that come next and encode those that are done. Rows that ended a worker before
+    are worked on alone, and have failed after `ATTEMPTS` times.
     """
 
     def __init__(self, stage: Stage, needed: frozenset[str], desk: Any, timeout_s: float) -> None:
@@ -88,6 +91,7 @@ class StageActor:
             watch=partial(watch, report=self._hangs),
         )
         stage.setup(stage_device(stage))
+        self._worker = ThreadPoolExecutor(max_workers=1)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Run the stage over a batch; `ray.data` calls it."""
@@ -96,7 +100,7 @@ class StageActor:
         others = [row for row in rows if row_key(row) not in self._notes]
         results: list[Row] = []
         for part in ([others] if others else []) + [[row] for row in suspects]:
-            results += self._run(part)
+            results += self._worker.submit(self._run, part).result()
         return encode_rows([trim(row, self._needed) for row in results])
 
     def _run(self, rows: list[Row]) -> list[Row]:
