@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 _LIST_KEYS = 1000
 """Keys that S3 lists at a time."""
-_IN_FLIGHT = 4
+_BEHIND = 2
+"""Rows that an actor has done and that wait for the next stage."""
 """Rows that Ray Data sends to an actor ahead, twice the calls that it may have at a time."""
 
 
@@ -114,8 +115,8 @@ def store_warning(
 ) -> str | None:
     """What to say of shared memory that is too small to keep all actors busy; None if it is not.
 
-    An actor has up to four rows before it and two behind, and Ray keeps half of the store free for
-    those on the way.
+    An actor has `Pool.in_flight` rows before it and two behind, and Ray keeps half of the store
+    free for those on the way.
 
     Raises:
         UsageError: not even one row of each stage fits.
@@ -124,14 +125,12 @@ def store_warning(
         return None
     sizes = {pool.stage.name: payload_mb.get(pool.stage.name, 0.0) for pool in pools}
     least_gb = 2 * sum(sizes.values()) * 1e6 / 2**30
-    parts = " + ".join(
-        f"{pool.stage.name} {pool.actors} x {sizes[pool.stage.name]:g}" for pool in pools
-    )
-    wanted_gb = sum(p.actors * (_IN_FLIGHT + 2) * sizes[p.stage.name] * 2 for p in pools)
-    wanted_gb *= 1e6 / 2**30
+    rows = {pool.stage.name: pool.actors * (pool.in_flight + _BEHIND) for pool in pools}
+    wanted_gb = 2 * sum(rows[name] * sizes[name] for name in rows) * 1e6 / 2**30
+    parts = " + ".join(f"{name} {rows[name]} x {sizes[name]:g}" for name in rows)
     told = (
-        f"rows between the stages want ({parts}) MB x {_IN_FLIGHT + 2} rows x 2 ="
-        f" {wanted_gb:.2f} GiB of shared memory and the cluster has {cluster.store_gb:.2f}"
+        f"rows between the stages want ({parts}) MB x 2 = {wanted_gb:.2f} GiB of shared memory and"
+        f" the cluster has {cluster.store_gb:.2f}"
     )
     if least_gb > cluster.store_gb:
         raise UsageError(f"{told}; start Ray with a larger --object-store-memory (--shm-size)")

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.job_plan import store_warning
-from jobs.pools import SLACK, Cluster, Pool, bottleneck, machine_rate, plan_pools
+from jobs.pools import MIN_IN_FLIGHT, SLACK, Cluster, Pool, bottleneck, machine_rate, plan_pools
 from pipeline.errors import UsageError
 from pipeline.stage import Stage
 
@@ -97,6 +97,16 @@ def test_gpu_shares_over_one_are_refused_with_the_arithmetic() -> None:
         plan_pools(stages, cpus=4, gpus=1)
 
 
+def test_quick_stages_are_given_more_rows_ahead() -> None:
+    ahead = {pool.stage.name: pool.in_flight for pool in _plan(Cluster(cpus=4), costs=None)}
+    assert set(ahead.values()) == {MIN_IN_FLIGHT}
+    costs = dict.fromkeys(NAMES, 10.0) | {"Parse": 0.06, "Scale": 0.001}
+    ahead = {pool.stage.name: pool.in_flight for pool in _plan(Cluster(cpus=4), costs)}
+    assert ahead["Parse"] == 7  # 0.25 s of work beyond the two that are under way
+    assert ahead["Scale"] == 8
+    assert ahead[NAMES[2]] == MIN_IN_FLIGHT
+
+
 def test_shared_memory_is_checked_with_the_arithmetic() -> None:
     pools = _plan(Cluster(cpus=4), None)
     payload_mb = {"Parse": 10.0, "Scale": 20.0}
@@ -104,7 +114,7 @@ def test_shared_memory_is_checked_with_the_arithmetic() -> None:
     assert store_warning(pools, large, payload_mb) is None
     told = store_warning(pools, small, payload_mb)
     assert told is not None
-    assert "(Parse 1 x 10 + Scale 1 x 20 + " in told
-    assert "0) MB x 6 rows x 2 = 0.34 GiB of shared memory and the cluster has 0.30" in told
+    assert "(Parse 6 x 10 + Scale 6 x 20 + " in told
+    assert "0) MB x 2 = 0.34 GiB of shared memory and the cluster has 0.30" in told
     with pytest.raises(UsageError, match="larger --object-store-memory"):
         store_warning(pools, tiny, payload_mb)
