@@ -13,6 +13,7 @@ from typing import Any
 
 import ray
 import ray.data
+from ray.data._internal.cluster_autoscaler import get_or_create_autoscaling_coordinator
 from ray.util.annotations import RayDeprecationWarning
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -66,6 +67,9 @@ def run_ray(pools: Sequence[Pool], rows: list[Row], options: RayOptions) -> Iter
         return
     configure(options)
     metrics.planned({pool.stage.name: pool.actors for pool in pools})
+    # Ray Data takes the cluster to be empty, and lets single rows through, until this actor of its
+    # own answers. Left to Ray Data it starts after those of all stages.
+    get_or_create_autoscaling_coordinator()
     run = _Run(pools, options, _desk())
     for row in run.finished(rows):
         metrics.count(row)
