@@ -38,7 +38,7 @@ from benchmarks.simulated import Call, Case, read_calls
 
 CASES = {
     "slow": ((0.2, 0.6, 0.4), (1, 3, 2), 160),
-    "fast": ((0.02, 0.06, 0.04), (1, 1, 1), 900),
+    "fast": ((0.02, 0.06, 0.04), (1, 1, 1), 600),
 }
 """Seconds a call, actors, items."""
 SEQUENTIAL_ITEMS = 20
