@@ -12,6 +12,7 @@ from deployments.backend import Backend, open_backend
 from deployments.job import JobState, Lease, Outcome, Progress
 from deployments.options import ServiceOptions
 from deployments.service import Service
+from deployments.watch import Watch
 
 AVATAR = "0123456789abcdef01234567"
 PHOTO = b"\xff\xd8 not decoded here"
@@ -46,7 +47,7 @@ def connect(backend: Backend, woken: list[int], loading: list[str]) -> Callable[
     async def not_ready() -> list[str]:
         return loading
 
-    api = create_api(Service(backend, lambda: woken.append(1), not_ready))
+    api = create_api(Service(backend, lambda: woken.append(1), not_ready, Watch(backend.store)))
 
     def connect(
         host: str = "127.0.0.1", client: str = "127.0.0.1", key: str | None = None
@@ -167,6 +168,8 @@ def test_events_are_resumed(client: TestClient, backend: Backend) -> None:
     assert events[3][2]["state"] == "succeeded"
     rest = client.get(f"{where}/events", headers={"Last-Event-ID": "2"})
     assert parse_events(rest.text) == events[2:]
+    for seen in ("4", "99"):
+        assert client.get(f"{where}/events", headers={"Last-Event-ID": seen}).text == ""
 
 
 def parse_events(text: str) -> list[tuple[str, str, dict]]:
