@@ -61,7 +61,8 @@ def assemble(options: ServiceOptions, graph: JobGraph) -> "Application":
         name = pool.stage.name
         default = options.scaling if brings_weights(pool.stage) else _ONE
         scaling = options.stage_scaling.get(name, default)
-        handles[name] = stage_deployment(pool, columns, scaling).bind(pool.stage, columns)
+        deployment = stage_deployment(pool, columns, scaling)
+        handles[name] = deployment.bind(pool.stage, columns, options.stage_timeout_s)
         needed += [name] if scaling.min_replicas else []
     runner = serve.deployment(
         name=RUNNER,

@@ -64,12 +64,14 @@ class _Worker:
     Args:
         stage: the stage.
         needed: columns that the stages behind it read.
+        timeout_s: most seconds that it may spend on a job.
     """
 
-    def __init__(self, stage: Stage, needed: frozenset[str]) -> None:
+    def __init__(self, stage: Stage, needed: frozenset[str], timeout_s: float) -> None:
         stage = copy(stage)  # Ray Serve pickles what it gave the constructor, which stays small
         self._stage = stage
         self._needed = needed
+        self._timeout_s = timeout_s
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=stage.name)
         self._thread.submit(stage.setup, stage_device(stage)).result()
 
@@ -83,7 +85,7 @@ class _Worker:
         return await loop.run_in_executor(self._thread, self._work, rows, calls, time.monotonic())
 
     def _work(self, rows: Sequence[Row], calls: Sequence[Call], sent_s: float) -> list[Row]:
-        context = stage_context([(call.board, call.token) for call in calls])
+        context = stage_context([(call.board, call.token) for call in calls], self._timeout_s)
         try:
             if time.monotonic() - sent_s > _LONG_S and context.is_cancelled():
                 raise Cancelled(f"cancelled before {self._stage.name}")
@@ -157,7 +159,9 @@ def _batched(size: int) -> type[_Worker]:
 
         # Ray's types know batched methods of one argument only
         @serve.batch(max_batch_size=size, batch_wait_timeout_s=_BATCH_WAIT_S)  # type: ignore
-        async def _batch(self, rows: list[Row], calls: list[Call]) -> list[Row]:
+        async def _batch(  # type: ignore
+            self, rows: list[Row], calls: list[Call]
+        ) -> list[Row]:
             return await self._run(rows, calls)
 
     return Batched
