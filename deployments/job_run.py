@@ -46,8 +46,8 @@ class Step:
 class JobRun:
     """A job that is taken through the stages.
 
-    Each array stays where its stage put it, and goes by reference to the stages that read it. Numbers
-    and texts go through the run, which sees by them whether the row came to an outcome.
+    Each array stays where its stage put it, and goes by reference to the stages that read it.
+    Numbers and texts go through the run, which sees by them whether the row came to an outcome.
 
     Args:
         steps: the stages.
