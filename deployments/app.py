@@ -53,7 +53,7 @@ def assemble(options: ServiceOptions, graph: JobGraph) -> "Application":
     root = locate(options.output)
     JobFiles(root)  # makes the folder, for its owner's eyes only
     check_writable(root)
-    stages = graph.stages(AvatarOptions(), root.uri)
+    stages = graph.stages(AvatarOptions(), root.address)
     _check_names(options, stages)
     handles: dict[str, Any] = {}
     needed = [RUNNER]

@@ -98,7 +98,7 @@ class JobRun:
             await asyncio.gather(*self._writes, return_exceptions=True)
 
     async def _through_all(self) -> Row:
-        row: Row = {"source": self._photo.uri}
+        row: Row = {"source": self._photo.address}
         holders: dict[str, DeploymentResponse[Any]] = {}
         for step in self._steps:
             self.stage = step.name
@@ -136,12 +136,14 @@ class JobRun:
                 error_code=row["error_code"],
                 error_message=f"{row['error_stage']} failed; the service's log says why",
             )
-        message = row.get("error_message")
+        message = row.get("error_message") or ""
+        for name in (self._photo.address, self._photo.uri):
+            message = message.replace(name, "the photo")
         return Outcome(
             state=_STATES.get(row["outcome"], JobState.FAILED),  # type: ignore[arg-type]
             avatar_id=row["id"] if row["outcome"] == "ok" else None,
             error_code=row.get("error_code"),
-            error_message=message and message.replace(self._photo.uri, "the photo"),
+            error_message=message or None,
         )
 
 

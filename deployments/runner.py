@@ -170,7 +170,7 @@ class Runner:
             await self._finish(lease, outcome)
 
     def _steps(self, lease: Lease) -> list[Step]:
-        destination = self._backend.files.avatars(lease.job.id).uri
+        destination = self._backend.files.avatars(lease.job.id).address
         stages = self._graph.stages(AvatarOptions(**lease.job.options), destination)
         return [
             Step(
