@@ -32,7 +32,7 @@ COPY --chown=ray pyproject.toml README.md LICENSE ./
 COPY --chown=ray pipeline pipeline
 COPY --chown=ray deployments deployments
 COPY --chown=ray jobs jobs
-RUN pip install --constraint constraints.txt ".[aws]"
+RUN pip install --constraint constraints.txt ".[aws,serve]"
 
 WORKDIR /home/ray
 # Makes one avatar on the CPU: numba's compiled kernels stay in the image, and a broken image is

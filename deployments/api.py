@@ -3,6 +3,8 @@
 It knows no Ray: it writes jobs into the database and reads how they are.
 """
 
+from importlib.util import find_spec
+
 from fastapi import APIRouter, FastAPI
 from fastapi.responses import JSONResponse
 
@@ -29,6 +31,7 @@ def create_api(service: Service) -> FastAPI:
         openapi_url="/v1/openapi.json",
         docs_url=None,
         redoc_url=None,
+        telemetry={"auto_configure": _can_export(), "logs": False},  # logs would quote bodies
     )
     api.state.service = service
     api.add_middleware(BodyLimit, most_mb=limits.max_photos * limits.max_photo_mb + 1)
@@ -37,6 +40,13 @@ def create_api(service: Service) -> FastAPI:
     api.include_router(health, prefix="/v1/health", tags=["health"])
     api.include_router(avatar_routes.routes, prefix="/v1/avatars", tags=["avatars"])
     return api
+
+
+def _can_export() -> bool:
+    """Whether the extra ``otel`` is installed; variables of its own say where traces go."""
+    return find_spec("opentelemetry.exporter") is not None and (
+        find_spec("opentelemetry.exporter.otlp") is not None
+    )
 
 
 @health.get("/live")

@@ -53,7 +53,7 @@ def assemble(options: ServiceOptions, graph: JobGraph) -> "Application":
     root = locate(options.output)
     JobFiles(root)  # makes the folder, for its owner's eyes only
     check_writable(root)
-    stages = graph.stages(AvatarOptions(), root.uri)
+    stages = graph.stages(AvatarOptions(), root.address)
     _check_names(options, stages)
     handles: dict[str, Any] = {}
     needed = [RUNNER]
@@ -61,7 +61,8 @@ def assemble(options: ServiceOptions, graph: JobGraph) -> "Application":
         name = pool.stage.name
         default = options.scaling if brings_weights(pool.stage) else _ONE
         scaling = options.stage_scaling.get(name, default)
-        handles[name] = stage_deployment(pool, columns, scaling).bind(pool.stage, columns)
+        deployment = stage_deployment(pool, columns, scaling)
+        handles[name] = deployment.bind(pool.stage, columns, options.stage_timeout_s)
         needed += [name] if scaling.min_replicas else []
     runner = serve.deployment(
         name=RUNNER,

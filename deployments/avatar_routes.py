@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -15,7 +16,7 @@ from deployments.job import Job, JobState
 from deployments.job_body import JobBody, PageBody, job_body, job_path, page_body
 from deployments.job_files import EARLY
 from deployments.job_graph import AvatarOptions
-from deployments.problems import documented
+from deployments.problems import documented, documented_status
 from deployments.service import Asking, Known, Owned, Service
 from deployments.submission import erase_due, submit_photos
 from deployments.uploads import OPENAPI_BODY, Upload, read_upload
@@ -32,11 +33,13 @@ from pipeline.errors import (
 )
 
 MOST_WAIT_S = 300
-_POLL_S = 0.1
+_DATABASE_RETRY_S = 1.0
 _WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,6})")
 _MISSING = documented(NotFound)
 
-routes = APIRouter(responses=documented(Unauthorized, DatabaseUnavailable))
+_INVALID = documented_status(HTTPStatus.UNPROCESSABLE_ENTITY)
+
+routes = APIRouter(responses={**documented(Unauthorized, DatabaseUnavailable), **_INVALID})
 
 
 @routes.post(
@@ -129,7 +132,7 @@ async def events(
     The views in a progress event are names of files. With `Last-Event-ID` the stream goes on behind
     that event.
     """
-    last = last_event_id
+    last = min(last_event_id, job.last_event)
     while True:
         try:
             read_events = service.backend.store.events
@@ -143,7 +146,9 @@ async def events(
             yield ServerSentEvent(id=str(event.id), event=event.kind, data=data)
             if event.kind == "state" and JobState(event.data["state"]).is_final:
                 return
-        await asyncio.sleep(_POLL_S)
+        if not news and job.state.is_final:  # the client has seen its end
+            return
+        await service.watch.changed(job.id, last)
 
 
 @routes.get(
@@ -183,11 +188,17 @@ def _submit(service: Service, upload: Upload, caller: Caller, idempotency_key: s
 async def _finished(service: Service, job: Job, wait_s: int, *, alone: bool) -> Job:
     """The job when it has finished or the time is over; stopped if its only client goes away."""
     loop = asyncio.get_running_loop()
-    store, deadline = service.backend.store, loop.time() + wait_s
+    store = service.backend.store
     try:
-        while not job.state.is_final and loop.time() < deadline:
-            await asyncio.sleep(_POLL_S)
-            job = await asyncio.to_thread(store.get, job.owner, job.id)
+        async with asyncio.timeout(wait_s):
+            while not job.state.is_final:
+                try:
+                    await service.watch.changed(job.id, job.last_event)
+                    job = await asyncio.to_thread(store.get, job.owner, job.id)
+                except DatabaseUnavailable:  # the job is accepted; its client has to learn its id
+                    await asyncio.sleep(_DATABASE_RETRY_S)
+    except TimeoutError:
+        pass
     except asyncio.CancelledError:
         if alone:
             loop.run_in_executor(None, store.cancel, job.owner, job.id)

@@ -4,14 +4,19 @@ The board is an actor that its runner owns, so it dies with the runner; stages a
 that is gone stop at their next step, because the job is another runner's by then.
 """
 
+import logging
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import ray
 from ray.exceptions import RayActorError
 
 from deployments.job import Progress
-from pipeline.stage import Context
+from jobs.watchdog import watch
+from pipeline.stage import Context, Row
+
+_log = logging.getLogger("ray.serve")
 
 
 class Board:
@@ -47,10 +52,14 @@ def new_board() -> Any:
     return ray.remote(num_cpus=0)(Board).remote()
 
 
-def stage_context(boards: Sequence[tuple[Any, str]]) -> Context:
-    """What a stage is lent for a batch of jobs, each with its board and token.
+def stage_context(boards: Sequence[tuple[Any, str]], timeout_s: float) -> Context:
+    """What a stage is lent for a batch of jobs.
 
     One job's cancellation does not stop its neighbours in the batch.
+
+    Args:
+        boards: each job's board and token.
+        timeout_s: most seconds a job; a process that does not return soon after is ended.
     """
 
     def report(stage: str, step: int, steps: int) -> None:
@@ -60,7 +69,16 @@ def stage_context(boards: Sequence[tuple[Any, str]]) -> Context:
     def is_cancelled() -> bool:
         return not any(_is_open(board, token) for board, token in boards)
 
-    return Context(report=report, is_cancelled=is_cancelled)
+    return Context(
+        report=report,
+        is_cancelled=is_cancelled,
+        timeout_s=timeout_s,
+        watch=partial(watch, report=_say_that_it_hangs),
+    )
+
+
+def _say_that_it_hangs(rows: Sequence[Row], seconds: float) -> None:
+    _log.error("%d jobs were not done after %g s; the process ends", len(rows), seconds)
 
 
 def _is_open(board: Any, token: str) -> bool:

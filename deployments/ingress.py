@@ -11,6 +11,7 @@ from deployments.api import create_api
 from deployments.backend import open_backend
 from deployments.options import ServiceOptions
 from deployments.service import Service
+from deployments.watch import Watch
 
 _RUNNING = "RUNNING"
 
@@ -34,7 +35,8 @@ class Ingress:
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """The application that Ray Serve runs."""
-        return create_api(Service(self._backend, self._wake, self._not_ready))
+        watch = Watch(self._backend.store)
+        return create_api(Service(self._backend, self._wake, self._not_ready, watch))
 
     def _wake(self) -> None:
         self._runner.wake.remote()

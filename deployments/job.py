@@ -56,6 +56,7 @@ class Job:
         stage: which stage is at work.
         step: how many of the stage's steps are done.
         steps: how many it has.
+        last_event: number of its last event.
         avatar_id: of the avatar it made.
         error_code: why it was rejected or failed, for programs.
         error_message: the same for people.
@@ -79,6 +80,7 @@ class Job:
     stage: str | None
     step: int | None
     steps: int | None
+    last_event: int
     avatar_id: str | None
     error_code: str | None
     error_message: str | None

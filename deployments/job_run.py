@@ -4,18 +4,21 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ray.exceptions import RayActorError
 from ray.serve.handle import DeploymentHandle, DeploymentResponse
 
 from deployments.job import JobState, Outcome
 from deployments.job_files import EARLY
-from deployments.stage_replica import CANCELLED, Call
+from deployments.stage_replica import CANCELLED, Call, is_large
 from pipeline.errors import AttemptsExhausted, LeaseLost, ProcessingError
 from pipeline.local import with_outcome
 from pipeline.stage import Row
 from pipeline.storage import Location
+
+if TYPE_CHECKING:
+    from pipeline.pictures import Pixels
 
 _log = logging.getLogger("ray.serve")
 _TRIES = 3
@@ -29,13 +32,13 @@ class Step:
 
     Attributes:
         name: the stage's.
-        outputs: columns that it writes.
+        inputs: columns that it reads.
         handle: of its deployment.
         call: what goes with the row.
     """
 
     name: str
-    outputs: tuple[str, ...]
+    inputs: tuple[str, ...]
     handle: DeploymentHandle[Any]
     call: Call
 
@@ -43,8 +46,8 @@ class Step:
 class JobRun:
     """A job that is taken through the stages.
 
-    Rows travel from replica to replica by reference; the run looks at each only to see whether it
-    came to an outcome, and to show pictures.
+    Each array stays where its stage put it, and goes by reference to the stages that read it.
+    Numbers and texts go through the run, which sees by them whether the row came to an outcome.
 
     Args:
         steps: the stages.
@@ -65,6 +68,8 @@ class JobRun:
         self._early = early
         self._on_stage = on_stage
         self._new_views: list[str] = []
+        self._shows: list[asyncio.Task[None]] = []
+        self._writes: list[asyncio.Task[None]] = []
         self.stage = ""
         """Name of the stage that has the row now."""
 
@@ -83,28 +88,45 @@ class JobRun:
             LeaseLost: the board that the stages ask is gone.
             RayServeException, RayError: a stage cannot be reached.
         """
-        row: Row = {"source": self._photo.uri}
-        given: Row | DeploymentResponse[Any] = row
+        try:
+            row = await self._through_all()
+            await asyncio.gather(*self._shows)
+            return self._outcome(with_outcome(row))
+        finally:  # a picture that is written later would outlive the erasure of its job
+            for show in self._shows:
+                show.cancel()
+            await asyncio.gather(*self._writes, return_exceptions=True)
+
+    async def _through_all(self) -> Row:
+        row: Row = {"source": self._photo.address}
+        holders: dict[str, DeploymentResponse[Any]] = {}
         for step in self._steps:
             self.stage = step.name
-            given, row = await _through(step, given)
+            parts = {id(holders[name]): holders[name] for name in step.inputs if name in holders}
+            response, news = await _through(step, row, [*parts.values()])
+            large = {name: value for name, value in news.items() if is_large(value)}
+            holders |= dict.fromkeys(large, response)
+            row |= {name: value for name, value in news.items() if name not in large}
             if row.get("outcome") == CANCELLED:
                 raise LeaseLost(f"{step.name} was told to stop by another than this run")
             if row.get("outcome") is not None:
                 break
             self._on_stage(step.name, row.get("timings_s", {}).get(step.name, 0.0))
-            await asyncio.to_thread(self._show, step, row)
-        return self._outcome(with_outcome(row))
+            for column in EARLY.keys() & large.keys():
+                self._shows.append(asyncio.create_task(self._show(column, large[column])))
+        return row
 
-    def _show(self, step: Step, row: Row) -> None:
-        from pipeline import pictures
-
-        for column in EARLY.keys() & set(step.outputs) & row.keys():
-            pixels = row[column]
-            flat = column == "portrait"
-            data = pictures.png(pixels) if flat else pictures.webp(pictures.contact_sheet(pixels))
-            self._early.child(EARLY[column]).write(data)
+    async def _show(self, column: str, pixels: "Pixels") -> None:
+        """Make a column's picture readable while the next stages are at work."""
+        data = await asyncio.to_thread(_picture, column, pixels)
+        file = self._early.child(EARLY[column])
+        write = asyncio.create_task(asyncio.to_thread(file.write, data))
+        self._writes.append(write)
+        try:
+            await asyncio.shield(write)
             self._new_views.append(f"early/{EARLY[column]}")
+        except OSError as error:  # the avatar does not need it
+            _log.warning("a picture could not be written: %s", error)
 
     def _outcome(self, row: Row) -> Outcome:
         if row.get("error_trace"):
@@ -114,25 +136,37 @@ class JobRun:
                 error_code=row["error_code"],
                 error_message=f"{row['error_stage']} failed; the service's log says why",
             )
-        message = row.get("error_message")
+        message = row.get("error_message") or ""
+        for name in (self._photo.address, self._photo.uri):
+            message = message.replace(name, "the photo")
         return Outcome(
             state=_STATES.get(row["outcome"], JobState.FAILED),  # type: ignore[arg-type]
             avatar_id=row["id"] if row["outcome"] == "ok" else None,
             error_code=row.get("error_code"),
-            error_message=message and message.replace(self._photo.uri, "the photo"),
+            error_message=message or None,
         )
 
 
+def _picture(column: str, pixels: "Pixels") -> bytes:
+    from pipeline import pictures
+
+    flat = column == "portrait"
+    return pictures.png(pixels) if flat else pictures.webp(pictures.contact_sheet(pixels))
+
+
 async def _through(
-    step: Step, given: Row | DeploymentResponse[Any]
+    step: Step, row: Row, parts: Sequence[DeploymentResponse[Any]]
 ) -> tuple[DeploymentResponse[Any], Row]:
     """Have a stage's replica work on a row; another one if that dies.
+
+    Returns:
+        The response and the new columns in it.
 
     Raises:
         AttemptsExhausted: they all died.
     """
     for _ in range(_TRIES):
-        response: DeploymentResponse[Any] = step.handle.remote(given, step.call)  # type: ignore
+        response: DeploymentResponse[Any] = step.handle.remote(row, step.call, *parts)  # type: ignore
         try:
             return response, await response
         except asyncio.CancelledError:

@@ -147,6 +147,12 @@ class JobStore:
             ).all()
         return tuple(JobEvent(row.id, row.created_s, row.kind, row.data) for row in rows)
 
+    def last_events(self, job_ids: Iterable[str]) -> dict[str, int]:
+        """The number of the last event of each of these jobs that there is."""
+        statement = select(jobs.c.id, jobs.c.last_event).where(jobs.c.id.in_(list(job_ids)))
+        with self._database.reading() as connection:
+            return {row.id: row.last_event for row in connection.execute(statement)}
+
     def cancel(self, owner: str, job_id: str) -> Job:
         """Stop a job: a queued one at once, a running one at its worker's next heartbeat.
 

@@ -66,6 +66,9 @@ class ServiceOptions(BaseModel):
     retention_s: PositiveFloat = Field(
         default=86400.0, description="From a job's end to its erasure."
     )
+    stage_timeout_s: PositiveFloat = Field(
+        default=600.0, description="Of a stage with one job; a process that hangs is ended."
+    )
     lease_s: PositiveFloat = Field(
         default=30.0, description="Silence after which a runner counts as dead."
     )

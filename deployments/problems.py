@@ -43,13 +43,21 @@ def documented(*errors: type[HeadsplatError]) -> dict[int | str, dict[str, Any]]
     found: dict[int | str, dict[str, Any]] = {}
     for error in errors:
         example = _problem(error, "what was wrong, the limit, and what to do").model_dump()
-        entry = found.setdefault(
-            error.http_status,
-            {"model": Problem, "description": "", "content": {_MEDIA_TYPE: {"examples": {}}}},
-        )
+        entry = found.setdefault(error.http_status, _documented(""))
         entry["description"] += f"`{error.code}`: {example['title']} "
         entry["content"][_MEDIA_TYPE]["examples"][error.code] = {"value": example}
     return found
+
+
+def documented_status(status: HTTPStatus) -> dict[int | str, dict[str, Any]]:
+    """What the OpenAPI document says of a status that the web framework answers with by itself."""
+    return {int(status): _documented(status.phrase)}
+
+
+def _documented(description: str) -> dict[str, Any]:
+    schema = {"$ref": f"#/components/schemas/{Problem.__name__}"}
+    content = {_MEDIA_TYPE: {"schema": schema, "examples": {}}}
+    return {"description": description, "content": content}
 
 
 def install_problems(api: FastAPI) -> None:

@@ -53,6 +53,7 @@ class Runner:
         self._running: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._stopping = False
+        self._node = os.getppid()
         loop = asyncio.get_running_loop()  # Ray Serve constructs replicas inside theirs
         self._loops = [
             loop.create_task(self._claim_forever()),
@@ -69,7 +70,7 @@ class Runner:
             return
         self._stopping = True
         self._wake.set()
-        await self._loops[0]
+        await asyncio.wait(self._loops[:1])
         if self._running:
             await asyncio.wait(self._running, timeout=self._options.drain_s)
         for task in (*self._running, self._loops[1]):
@@ -112,6 +113,17 @@ class Runner:
             _log.error("a job was left to its lease", exc_info=task.exception())
 
     async def _claim(self) -> Lease | None:
+        """A job, if there is one.
+
+        Raises:
+            RayActorError: the board is gone, so no job could be run.
+            RuntimeError: the same, because the whole node is.
+        """
+        if (
+            os.getppid() != self._node
+        ):  # Ray's node, which starts its workers, outlives none of them
+            raise RuntimeError("this runner's node is gone, and it will follow")
+        await self._board.is_open.remote("")
         leases = self._backend.leases
         try:
             return await asyncio.to_thread(leases.claim, self._name, self._options.lease_s)
@@ -158,12 +170,12 @@ class Runner:
             await self._finish(lease, outcome)
 
     def _steps(self, lease: Lease) -> list[Step]:
-        destination = self._backend.files.avatars(lease.job.id).uri
+        destination = self._backend.files.avatars(lease.job.id).address
         stages = self._graph.stages(AvatarOptions(**lease.job.options), destination)
         return [
             Step(
                 stage.name,
-                stage.outputs,
+                stage.inputs,
                 self._stages[stage.name],
                 Call(self._board, lease.token, None if brings_weights(stage) else stage),
             )

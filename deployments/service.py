@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 from deployments.access import Caller, Credentials, identify
 from deployments.backend import Backend
 from deployments.job import Job
+from deployments.watch import Watch
 
 _UPLOADS = 8
 
@@ -22,16 +23,18 @@ class Service:
         backend: the durable part.
         wake: tells the runners that there is a job.
         not_ready: names what has not loaded yet.
+        watch: where requests wait for their jobs.
         uploads: held by those whose photos are in memory.
     """
 
     backend: Backend
     wake: Callable[[], None]
     not_ready: Callable[[], Awaitable[list[str]]]
+    watch: Watch
     uploads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_UPLOADS))
 
 
-def _service(request: Request) -> Service:
+async def _service(request: Request) -> Service:  # not a plain function, which costs a thread
     service: Service = request.app.state.service
     return service
 

@@ -5,12 +5,14 @@ the job's own folder and seed, comes with each call instead.
 """
 
 import asyncio
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from ray import serve
 from ray.serve import Deployment
 
@@ -26,6 +28,8 @@ from pipeline.stage import Row, Stage, run_stage
 CANCELLED = "cancelled"
 """The outcome of a row whose job was stopped; other executors have none for it."""
 _BATCH_WAIT_S = 0.02
+_LONG_S = 0.1
+"""A row that waited no longer than this for the thread has just been sent: its job is on."""
 _HEALTH_S = 3.0
 
 
@@ -44,6 +48,11 @@ class Call:
     stage: Stage | None
 
 
+def is_large(value: Any) -> bool:
+    """Whether a column's value travels by reference."""
+    return isinstance(value, bytes | np.ndarray)
+
+
 def brings_weights(stage: Stage) -> bool:
     """Whether a replica has something to load for this stage."""
     return type(stage).setup is not Stage.setup
@@ -55,23 +64,30 @@ class _Worker:
     Args:
         stage: the stage.
         needed: columns that the stages behind it read.
+        timeout_s: most seconds that it may spend on a job.
     """
 
-    def __init__(self, stage: Stage, needed: frozenset[str]) -> None:
+    def __init__(self, stage: Stage, needed: frozenset[str], timeout_s: float) -> None:
         stage = copy(stage)  # Ray Serve pickles what it gave the constructor, which stays small
         self._stage = stage
         self._needed = needed
+        self._timeout_s = timeout_s
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=stage.name)
         self._thread.submit(stage.setup, stage_device(stage)).result()
 
+    def _joined(self, row: Row, parts: Sequence[Row]) -> Row:
+        """The whole row: ``row`` with the columns of the earlier stages' results that are read."""
+        large = {name: part[name] for part in parts for name in part if name in self._stage.inputs}
+        return {**row, **{name: value for name, value in large.items() if is_large(value)}}
+
     async def _run(self, rows: Sequence[Row], calls: Sequence[Call]) -> list[Row]:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self._work, rows, calls)
+        return await loop.run_in_executor(self._thread, self._work, rows, calls, time.monotonic())
 
-    def _work(self, rows: Sequence[Row], calls: Sequence[Call]) -> list[Row]:
-        context = stage_context([(call.board, call.token) for call in calls])
+    def _work(self, rows: Sequence[Row], calls: Sequence[Call], sent_s: float) -> list[Row]:
+        context = stage_context([(call.board, call.token) for call in calls], self._timeout_s)
         try:
-            if context.is_cancelled():
+            if time.monotonic() - sent_s > _LONG_S and context.is_cancelled():
                 raise Cancelled(f"cancelled before {self._stage.name}")
             results = run_stage(calls[0].stage or self._stage, rows, context)
         except Cancelled:
@@ -79,19 +95,33 @@ class _Worker:
         except DeviceBroken:  # Ray Serve starts another replica, and the runner calls that one
             end_process()
             raise
-        return [trim(row, self._needed) for row in results]
+        return [self._news(*pair) for pair in zip(rows, results, strict=True)]
+
+    def _news(self, row: Row, result: Row) -> Row:
+        """A result without the arrays that came with the row; they are where they were."""
+        return {
+            name: value
+            for name, value in trim(result, self._needed).items()
+            if not (is_large(value) and value is row.get(name))
+        }
 
 
 class StageReplica(_Worker):
     """A worker that takes rows as they come."""
 
-    async def __call__(self, row: Row, call: Call) -> Row:
+    async def __call__(self, row: Row, call: Call, *parts: Row) -> Row:
         """Run the stage on a row.
 
+        Args:
+            row: its small columns.
+            call: what comes with it.
+            parts: results of earlier stages, which hold the large columns.
+
         Returns:
-            The row with the stage's columns, or with the outcome that it had or came to.
+            The row with the stage's columns, or with the outcome that it had or came to; of the
+            large ones only those that are new.
         """
-        return (await self._run([row], [call]))[0]
+        return (await self._run([self._joined(row, parts)], [call]))[0]
 
 
 def stage_deployment(pool: Pool, needed: frozenset[str], scaling: Scaling) -> Deployment:
@@ -123,9 +153,13 @@ def stage_deployment(pool: Pool, needed: frozenset[str], scaling: Scaling) -> De
 
 def _batched(size: int) -> type[_Worker]:
     class Batched(_Worker):
+        async def __call__(self, row: Row, call: Call, *parts: Row) -> Row:
+            done: Row = await self._batch(self._joined(row, parts), call)  # type: ignore
+            return done
+
         # Ray's types know batched methods of one argument only
         @serve.batch(max_batch_size=size, batch_wait_timeout_s=_BATCH_WAIT_S)  # type: ignore
-        async def __call__(  # type: ignore
+        async def _batch(  # type: ignore
             self, rows: list[Row], calls: list[Call]
         ) -> list[Row]:
             return await self._run(rows, calls)

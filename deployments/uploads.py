@@ -29,7 +29,11 @@ OPENAPI_BODY: dict[str, Any] = {
                     PHOTO: {
                         "type": "array",
                         "minItems": 1,
-                        "items": {"type": "string", "contentMediaType": "image/*"},
+                        "items": {
+                            "type": "string",
+                            "format": "binary",
+                            "contentMediaType": "image/*",
+                        },
                         "description": "JPEG, PNG or WebP. Of several photos of one person the "
                         "first is the one that the avatar is made from today.",
                     },

@@ -4,15 +4,25 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 
+@dataclass(frozen=True)
+class PostgreSQL:
+    """A server: the address of its database, and how to end and start it."""
+
+    url: str
+    start: Callable[[], None]
+    stop: Callable[[], None]
+
+
 @contextmanager
-def postgresql() -> Iterator[str]:
-    """Start a server on a socket of its own; yield the address of its database."""
+def postgresql() -> Iterator[PostgreSQL]:
+    """Start a server on a socket of its own."""
     folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))  # a socket's path is short
     user = None
     binaries = _package()
@@ -35,11 +45,18 @@ def postgresql() -> Iterator[str]:
     call("initdb", "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
     # the tests kill clients, never the machine, so nothing has to reach the disk
     settings = f"-k {data} -h '' -c fsync=off -c max_connections=200"
-    call("pg_ctl", "start", "-w", "-l", str(data / "server.log"), "-o", settings)
-    try:
-        yield f"postgresql://postgres@/postgres?host={data}"
-    finally:
+
+    def start() -> None:
+        call("pg_ctl", "start", "-w", "-l", str(data / "server.log"), "-o", settings)
+
+    def stop() -> None:
         call("pg_ctl", "stop", "-w", "-m", "immediate")
+
+    start()
+    try:
+        yield PostgreSQL(f"postgresql://postgres@/postgres?host={data}", start, stop)
+    finally:
+        stop()
         shutil.rmtree(folder)
 
 

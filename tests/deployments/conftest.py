@@ -16,8 +16,8 @@ _NUMBERS = count()
 
 @pytest.fixture(scope="session")
 def postgresql_url() -> Iterator[str]:
-    with postgresql() as url:
-        yield url
+    with postgresql() as server:
+        yield server.url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

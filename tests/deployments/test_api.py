@@ -5,6 +5,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from starlette.testclient import TestClient
 
 from deployments.api import create_api
@@ -12,6 +16,7 @@ from deployments.backend import Backend, open_backend
 from deployments.job import JobState, Lease, Outcome, Progress
 from deployments.options import ServiceOptions
 from deployments.service import Service
+from deployments.watch import Watch
 
 AVATAR = "0123456789abcdef01234567"
 PHOTO = b"\xff\xd8 not decoded here"
@@ -46,7 +51,7 @@ def connect(backend: Backend, woken: list[int], loading: list[str]) -> Callable[
     async def not_ready() -> list[str]:
         return loading
 
-    api = create_api(Service(backend, lambda: woken.append(1), not_ready))
+    api = create_api(Service(backend, lambda: woken.append(1), not_ready, Watch(backend.store)))
 
     def connect(
         host: str = "127.0.0.1", client: str = "127.0.0.1", key: str | None = None
@@ -167,6 +172,8 @@ def test_events_are_resumed(client: TestClient, backend: Backend) -> None:
     assert events[3][2]["state"] == "succeeded"
     rest = client.get(f"{where}/events", headers={"Last-Event-ID": "2"})
     assert parse_events(rest.text) == events[2:]
+    for seen in ("4", "99"):
+        assert client.get(f"{where}/events", headers={"Last-Event-ID": seen}).text == ""
 
 
 def parse_events(text: str) -> list[tuple[str, str, dict]]:
@@ -340,3 +347,28 @@ def test_the_document_says_what_there_is(client: TestClient) -> None:
     assert {"200", "202", "400", "401", "413", "422", "429", "503"} <= set(responses)
     examples = responses["429"]["content"]["application/problem+json"]["examples"]
     assert set(examples) == {"queue_full", "too_many_jobs", "rate_limited"}
+
+
+@pytest.fixture(scope="session")
+def exporter() -> InMemorySpanExporter:
+    """Where spans go; OpenTelemetry takes one provider a process."""
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    trace.set_tracer_provider(provider)
+    return exporter
+
+
+def test_requests_are_traced_without_what_clients_sent(
+    connect: Callable[..., TestClient], exporter: InMemorySpanExporter
+) -> None:
+    exporter.clear()
+    client = connect(key="hs_secret")
+    assert post(client, options='{"seed": 7}').status_code == 401
+    assert post(connect(), options='{"seed": 424242}').status_code == 202
+    spans = exporter.get_finished_spans()
+    assert [span.name for span in spans if span.kind == trace.SpanKind.SERVER] == [
+        "POST /v1/avatars"
+    ] * 2
+    told = "".join(span.to_json() for span in spans)
+    for private in ("hs_secret", "424242", "somebody", "not decoded here"):
+        assert private not in told

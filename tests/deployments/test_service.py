@@ -3,24 +3,27 @@
 import io
 import json
 import os
+import re
 import signal
-import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import httpx2
 import pytest
 import ray
 import toy_service
+from bad_uploads import BAD_UPLOADS
+from live_service import LiveService, live, photo, until
 from PIL import Image
-from ray import cloudpickle, serve
+from ray import serve
 
+import deployments
 from deployments.app import assemble
-from deployments.options import ServiceOptions
 from jobs.serve import APP_NAME
 from pipeline.graph import GraphOptions
 from pipeline.local import run_local
@@ -28,79 +31,17 @@ from pipeline.local import run_local
 QUEUE = 3
 
 
-def photo() -> bytes:
-    stream = io.BytesIO()
-    Image.new("RGB", (64, 64), (200, 120, 90)).save(stream, "PNG")
-    return stream.getvalue()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def until(condition: Callable[[], object], within_s: float = 20.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
-
-
-@dataclass
-class Service:
-    client: httpx2.Client
-    folder: Path
-    log: Path
-    options: ServiceOptions
-
-    def submit(self, seed: int, wait_s: int = 0, data: bytes | None = None) -> httpx2.Response:
-        return self.client.post(
-            "/v1/avatars",
-            files={"photo": data or photo()},
-            data={"options": json.dumps({"seed": seed})},
-            headers={"Prefer": f"wait={wait_s}"} if wait_s else {},
-        )
-
-    def job(self, where: str) -> dict:
-        return self.client.get(where).json()
-
-    def finished(self, where: str, within_s: float = 30.0) -> dict:
-        until(lambda: self.job(where)["finished_at"], within_s)
-        return self.job(where)
-
-    def steps(self, seed: int) -> list[tuple[int, int]]:
-        """Steps done for a seed so far: number and process id."""
-        if not self.log.exists():
-            return []
-        lines = [tuple(map(int, line.split())) for line in self.log.read_text().splitlines()]
-        return [(step, pid) for one, step, pid in lines if one == seed]
-
-
 @pytest.fixture(scope="module")
-def service(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def service(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveService]:
     folder = tmp_path_factory.mktemp("service")
-    cloudpickle.register_pickle_by_value(toy_service)
-    options = ServiceOptions(
-        output=str(folder / "out"),
-        database=f"sqlite:///{folder}/jobs.db",
-        queue=QUEUE,
-        jobs_per_runner=1,
-        api_replicas=2,  # one answers while the other is replaced
-        lease_s=2.0,
-        drain_s=5.0,
-    )
-    port = free_port()
-    serve.start(http_options={"host": "127.0.0.1", "port": port})
-    serve.run(assemble(options, toy_service.toy_graph(folder / "log")), name=APP_NAME)
-    with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=120.0) as client:
-        until(lambda: client.get("/v1/health/ready").status_code == 200)
-        yield Service(client, folder, folder / "log", options)
-    serve.shutdown()
-    cloudpickle.unregister_pickle_by_value(toy_service)
+    # one replica of the API answers while the other is replaced
+    with live(folder, queue=QUEUE, jobs_per_runner=1, api_replicas=2) as service:
+        yield service
 
 
-def test_an_avatar_has_the_bytes_of_the_local_executor(service: Service, tmp_path: Path) -> None:
+def test_an_avatar_has_the_bytes_of_the_local_executor(
+    service: LiveService, tmp_path: Path
+) -> None:
     response = service.submit(seed=3, wait_s=30)
     assert response.status_code == 200, response.text
     job = response.json()
@@ -108,19 +49,13 @@ def test_an_avatar_has_the_bytes_of_the_local_executor(service: Service, tmp_pat
     assert job["attempts"] == 1
     assert response.headers["x-request-id"]
     graph = toy_service.toy_graph(tmp_path / "log")
-    stages = graph.build(GraphOptions(seed=3), str(tmp_path), _seeded(graph.recipe, 3))
+    stages = graph.build(GraphOptions(seed=3), str(tmp_path), replace(graph.recipe, seed=3))
     source = str(service.folder / "out" / job["id"] / "photos" / "0")
     (row,) = run_local(stages, [{"source": source}])
     assert row["id"] == job["avatar_id"]
     for name, path in job["files"].items():
         served, made = service.client.get(path).content, (tmp_path / row["id"] / name).read_bytes()
         assert untimed(name, served) == untimed(name, made), name
-
-
-def _seeded(recipe, seed: int):
-    from dataclasses import replace
-
-    return replace(recipe, seed=seed)
 
 
 def untimed(name: str, data: bytes) -> object:
@@ -131,7 +66,20 @@ def untimed(name: str, data: bytes) -> object:
     return record
 
 
-def test_events_tell_of_stages_steps_and_views(service: Service) -> None:
+def test_damaged_photos_end_as_rejected_or_as_avatars(service: LiveService) -> None:
+    ends = Counter()
+    for name, data in BAD_UPLOADS.items():
+        response = service.submit(seed=1, wait_s=30, data=data)
+        assert response.status_code == 200, (name, response.text)
+        job = response.json()
+        ends[job["state"]] += 1
+        codes = {"unreadable_image", "image_too_large", "image_too_small"}
+        assert job["state"] == "succeeded" or job["error"]["code"] in codes, (name, job)
+    assert set(ends) == {"succeeded", "rejected"}
+    assert ends["rejected"] > 10
+
+
+def test_events_tell_of_stages_steps_and_views(service: LiveService) -> None:
     where = service.submit(seed=40).headers["location"]
     seen: list[tuple[str, str, dict]] = []
     with service.client.stream("GET", f"{where}/events") as stream:
@@ -157,14 +105,14 @@ def test_events_tell_of_stages_steps_and_views(service: Service) -> None:
         Image.open(io.BytesIO(service.client.get(f"{where}/files/{name}").content)).verify()
 
 
-def test_a_file_that_is_no_photo_is_rejected(service: Service) -> None:
+def test_a_file_that_is_no_photo_is_rejected(service: LiveService) -> None:
     job = service.submit(seed=1, wait_s=30, data=b"<html>").json()
     assert job["state"] == "rejected"
     assert job["error"]["code"] == "unreadable_image"
     assert str(service.folder) not in json.dumps(job)
 
 
-def test_jobs_and_stages_are_measured(service: Service) -> None:
+def test_jobs_and_stages_are_measured(service: LiveService) -> None:
     assert service.submit(seed=1, wait_s=30).json()["state"] == "succeeded"
     port = ray.nodes()[0]["MetricsExportPort"]
 
@@ -176,10 +124,13 @@ def test_jobs_and_stages_are_measured(service: Service) -> None:
     assert 'outcome="succeeded"' in text
     assert "headsplat_stage_seconds_count{" in text
     assert 'stage="Dream"' in text
-    assert "headsplat_queue_length" in text
+    dashboard = Path(deployments.__file__).with_name("grafana.json").read_text()
+    shown = set(re.findall(r"ray_headsplat_\w+", dashboard))
+    assert len(shown) == 5
+    until(lambda: all(f"\n{name}{{" in told() for name in shown), within_s=30)
 
 
-def test_a_deleted_job_stops_between_steps_and_frees_its_slot(service: Service) -> None:
+def test_a_deleted_job_stops_between_steps_and_frees_its_slot(service: LiveService) -> None:
     where = service.submit(toy_service.SLOW_SEED).headers["location"]
     until(lambda: service.steps(toy_service.SLOW_SEED))
     waiting = service.submit(seed=2).headers["location"]
@@ -191,7 +142,7 @@ def test_a_deleted_job_stops_between_steps_and_frees_its_slot(service: Service) 
     until(lambda: not (service.folder / "out" / where.split("/")[-1]).exists(), 15)
 
 
-def test_a_client_that_goes_away_cancels_its_job(service: Service) -> None:
+def test_a_client_that_goes_away_cancels_its_job(service: LiveService) -> None:
     seed = toy_service.SLOW_SEED + 1
     with pytest.raises(httpx2.TimeoutException):
         service.client.post(
@@ -206,7 +157,7 @@ def test_a_client_that_goes_away_cancels_its_job(service: Service) -> None:
     assert service.finished(f"/v1/avatars/{newest['id']}")["state"] == "cancelled"
 
 
-def test_a_full_queue_refuses_and_goes_on(service: Service) -> None:
+def test_a_full_queue_refuses_and_goes_on(service: LiveService) -> None:
     running = service.submit(toy_service.SLOW_SEED + 2).headers["location"]
     until(lambda: service.job(running)["state"] == "running")
     queued = [service.submit(seed=1) for _ in range(QUEUE)]
@@ -219,7 +170,7 @@ def test_a_full_queue_refuses_and_goes_on(service: Service) -> None:
         assert service.finished(one.headers["location"])["state"] == "succeeded"
 
 
-def test_a_job_survives_the_death_of_its_stage(service: Service) -> None:
+def test_a_job_survives_the_death_of_its_stage(service: LiveService) -> None:
     where = service.submit(seed=60).headers["location"]
     until(lambda: service.steps(60))
     os.kill(service.steps(60)[0][1], signal.SIGKILL)
@@ -228,7 +179,7 @@ def test_a_job_survives_the_death_of_its_stage(service: Service) -> None:
     assert len({pid for _, pid in service.steps(60)}) == 2
 
 
-def test_a_job_survives_the_death_of_its_runner(service: Service) -> None:
+def test_a_job_survives_the_death_of_its_runner(service: LiveService) -> None:
     where = service.submit(seed=100).headers["location"]
     until(lambda: service.steps(100))
     os.kill(runner_process(service, where), signal.SIGKILL)
@@ -238,7 +189,7 @@ def test_a_job_survives_the_death_of_its_runner(service: Service) -> None:
     assert avatar.name == job["avatar_id"]
 
 
-def runner_process(service: Service, where: str) -> int:
+def runner_process(service: LiveService, where: str) -> int:
     from deployments.backend import open_backend
 
     job = open_backend(service.options).store.get("local", where.split("/")[-1])
@@ -246,7 +197,7 @@ def runner_process(service: Service, where: str) -> int:
     return int(job.worker.rpartition(":")[2])
 
 
-def test_an_update_loses_no_request(service: Service) -> None:
+def test_an_update_loses_no_request(service: LiveService) -> None:
     stop = threading.Event()
     made: list[str] = []
 

@@ -24,6 +24,8 @@ from pipeline.stages.load import Load, LoadConfig
 
 STEP_S = 0.05
 FATAL_SEED = 13
+HANGING_SEED = 17
+"""As native code that does not return: there is no step at which it could be stopped."""
 SLOW_SEED = 1000
 """50 s, unless it is stopped."""
 
@@ -68,6 +70,8 @@ class Dream(Stage):
         return [{**row, **self._dream(row, context)} for row in rows]
 
     def _dream(self, row: Row, context: Context) -> Row:
+        if row["seed"] == HANGING_SEED:
+            time.sleep(3600)
         for step in range(row["seed"]):
             context.checkpoint(self.name, step, row["seed"])
             with self.log.open("a") as stream:

@@ -1,8 +1,9 @@
-"""Make rayjob.schema.json of KubeRay's custom resource definition.
+"""Make rayjob.schema.json and rayservice.schema.json of KubeRay's definitions of its resources.
 
     python reduce.py ray.io_rayjobs.yaml > rayjob.schema.json
+    python reduce.py ray.io_rayservices.yaml > rayservice.schema.json
 
-The input is ``ray-operator/config/crd/bases/ray.io_rayjobs.yaml`` of a KubeRay release. Texts are
+The inputs are in ``ray-operator/config/crd/bases`` of a KubeRay release. Texts are
 dropped, equal parts are written once, and keys that are not in the schema are refused, as
 Kubernetes does with ``kubectl apply --validate=strict``.
 """

@@ -1,0 +1,128 @@
+"""What the online service costs besides its networks: milliseconds a request, one at a time.
+
+    python -m benchmarks.serving --sizes paper --requests 200
+
+A real Ray Serve on this machine answers over HTTP. Its stages are `benchmarks.serving_graph`'s:
+they carry arrays of the real sizes and compute nothing. What it said last is in docs/serving.md.
+"""
+
+import argparse
+import json
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import numpy as np
+import ray
+from ray import serve
+
+from benchmarks.serving_graph import SIZES, carrying_graph
+from deployments.app import assemble
+from deployments.options import ServiceOptions
+from jobs.demo import demo_photos
+from jobs.serve import APP_NAME
+
+WARM_UP = 20
+
+
+def main() -> None:
+    """Measure and print one row a kind of request."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", choices=SIZES, default="paper")
+    parser.add_argument("--requests", type=int, default=200)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, serving(folder, options.sizes) as client:
+        found = {name: timed(call, options.requests) for name, call in requests(client).items()}
+    print(f"{options.sizes} sizes, {options.requests} requests, one at a time, ms")
+    print(f"{'request':<36}{'p50':>8}{'p95':>8}{'p99':>8}")
+    for name, seconds in found.items():
+        p50, p95, p99 = np.percentile(np.array(seconds) * 1e3, [50, 95, 99])
+        print(f"{name:<36}{p50:>8.1f}{p95:>8.1f}{p99:>8.1f}")
+    if options.json:
+        options.json.write_text(json.dumps(found))
+
+
+@contextmanager
+def serving(folder: str, sizes: str, **options: Any) -> Iterator[httpx2.Client]:
+    """A service of stages that only carry, and a client of it."""
+    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    service = ServiceOptions(
+        output=f"{folder}/out", database=f"sqlite:///{folder}/jobs.db", **options
+    )
+    try:
+        serve.start(http_options={"host": "127.0.0.1", "port": port})
+        serve.run(assemble(service, carrying_graph(SIZES[sizes])), name=APP_NAME)
+        with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=120.0) as client:
+            while client.get("/v1/health/ready").status_code != 200:
+                time.sleep(0.1)
+            yield client
+    finally:
+        serve.shutdown()
+        ray.shutdown()
+
+
+def requests(client: httpx2.Client) -> dict[str, Callable[[], float]]:
+    """Each kind of request, as a function that makes it and returns its seconds."""
+    photo = demo_photos()[0].read_bytes()
+
+    def post(**headers: str) -> httpx2.Response:
+        files = {"photo": ("photo", photo)}
+        return client.post("/v1/avatars", files=files, headers=headers)
+
+    def live() -> float:
+        started = time.perf_counter()
+        assert client.get("/v1/health/live").json() == {"status": "live"}
+        return time.perf_counter() - started
+
+    def accept() -> float:
+        started = time.perf_counter()
+        response = post()
+        seconds = time.perf_counter() - started
+        assert response.status_code == 202, response.text
+        where = response.headers["location"]
+        while client.get(where).json()["finished_at"] is None:
+            time.sleep(0.02)
+        return seconds
+
+    def read() -> float:
+        where = accepted[0]
+        started = time.perf_counter()
+        assert client.get(where).json()["state"] == "succeeded"
+        return time.perf_counter() - started
+
+    def whole() -> float:
+        started = time.perf_counter()
+        response = post(prefer="wait=60")
+        seconds = time.perf_counter() - started
+        assert (response.status_code, response.json()["state"]) == (200, "succeeded")
+        return seconds
+
+    first = post(prefer="wait=60")
+    assert first.json()["state"] == "succeeded", first.text
+    accepted = [first.headers["location"]]
+    return {
+        "ingress alone (GET /v1/health/live)": live,
+        "read a job (GET /v1/avatars/ID)": read,
+        "accept a job (POST, 202)": accept,
+        "whole job (POST, Prefer: wait)": whole,
+    }
+
+
+def timed(call: Callable[[], float], number: int) -> list[float]:
+    """Seconds of ``number`` calls after some that are not counted."""
+    for _ in range(WARM_UP):
+        call()
+    return [call() for _ in range(number)]
+
+
+if __name__ == "__main__":
+    main()
