@@ -78,11 +78,12 @@ def content_security_policy(html: bytes) -> str:
     Args:
         html: the page. Its import map is the one script in it, and is named by its digest.
     """
-    maps = [b64encode(hashlib.sha256(text).digest()).decode() for text in _IMPORT_MAP.findall(html)]
+    digests = (hashlib.sha256(text).digest() for text in _IMPORT_MAP.findall(html))
+    maps = "".join(f" 'sha256-{b64encode(digest).decode()}'" for digest in digests)
     return "; ".join(
         (
             "default-src 'none'",
-            " ".join(("script-src 'self' 'wasm-unsafe-eval'", *(f"'sha256-{one}'" for one in maps))),
+            f"script-src 'self' 'wasm-unsafe-eval'{maps}",
             "style-src 'self'",
             "img-src 'self' blob:",
             "connect-src 'self' data:",  # Spark has its WebAssembly in such an address

@@ -32,9 +32,7 @@ def pictures(avatars: dict[str, bytes], folder: Path, **camera: float) -> dict[s
     assert chromium.EXECUTABLE is not None
     flags = (*chromium.FLAGS, "--headless", f"--user-data-dir={folder}")
     with (folder / "log").open("wb") as log:
-        browser = subprocess.Popen(
-            [chromium.EXECUTABLE, *flags, address], stdout=log, stderr=log
-        )
+        browser = subprocess.Popen([chromium.EXECUTABLE, *flags, address], stdout=log, stderr=log)
         try:
             return server.collect()
         finally:

@@ -22,7 +22,7 @@ from pipeline.rendering import render_u8
 
 pytestmark = [
     pytest.mark.skipif(not EMBEDDED.is_dir(), reason="this checkout has no embedded model"),
-    pytest.mark.skipif(bool(chromium.why_missing()), reason=chromium.why_missing() or "it is there"),
+    pytest.mark.skipif(bool(chromium.why_missing()), reason=chromium.why_missing() or "there"),
     pytest.mark.timeout(900),
     pytest.mark.filterwarnings("ignore:.*:DeprecationWarning"),
 ]
