@@ -61,7 +61,10 @@ export async function submit(photo) {
   return (await send("/v1/avatars", { method: "POST", body })).json();
 }
 
-/** Call `tell(kind, data)` for each event of a job from its first on, until it has finished. */
+/**
+ * Call `tell(kind, data)` for each event of a job from its first on, until it has finished. While
+ * the service does not answer, `tell("lost", problem)` is called and the events are asked for again.
+ */
 export async function follow(id, tell, signal) {
   let last = 0;
   for (;;) {
@@ -75,6 +78,7 @@ export async function follow(id, tell, signal) {
       }
     } catch (error) {
       if (signal.aborted || error.status) throw error;
+      if (error instanceof Problem) tell("lost", error);
     }
     await new Promise((done) => setTimeout(done, RECONNECT_MS));
   }

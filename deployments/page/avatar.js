@@ -14,17 +14,19 @@ export async function showAvatar(id, settings, signal) {
   entitle(job.state);
   offerDeletion(() => job);
   if (job.state !== "succeeded") {
-    await watch(job, signal);
+    const progress = await watch(job, signal);
     job = await read(`/v1/avatars/${id}`, signal);
     entitle(job.state);
+    if (job.state !== "succeeded") return showEnd(job, progress);
   }
-  await (job.state === "succeeded" ? showResult(job, settings, signal) : showEnd(job));
+  await showResult(job, settings, signal);
 }
 
 function clear() {
   for (const id of ["avatar-error", "avatar-body", "made", "downloads", "scores", "viewer",
-    "viewer-note", "working"]) byId(id).hidden = true;
+    "viewer-note", "working", "again", "cancel"]) byId(id).hidden = true;
   byId("tiles").hidden = false;
+  byId("stage").hidden = false;
   byId("avatar-title").textContent = "Avatar";
   byId("avatar-facts").textContent = "";
   byId("expires").textContent = "";
@@ -52,16 +54,23 @@ async function watch(job, signal) {
       showProblem(byId("avatar-error"), error);
     }
   };
+  const box = byId("avatar-error");
   const tell = (kind, data) => {
+    if (kind === "lost") showProblem(box, { ...data, detail: `${data.detail} It is asked again.` });
+    else box.hidden = true;
     if (kind === "state") entitle(data.state);
     progress.tell(kind, data);
   };
   await follow(job.id, tell, signal);
   stop.hidden = true;
+  return progress;
 }
 
 /** Why there is no head. */
-function showEnd(job) {
+function showEnd(job, progress) {
+  progress.end();
+  byId("again").hidden = false;
+  byId("again").textContent = job.state === "rejected" ? "Try another photo" : "Start anew";
   if (job.error) showProblem(byId("avatar-error"), job.error);
   byId("expires").textContent = expiry(job);
   announce(`${TITLES[job.state]}. ${job.error?.title ?? ""}`);
@@ -115,7 +124,7 @@ function offerFiles(job) {
 }
 
 const expiry = (job) =>
-  job.expires_at ? `Erased with its photo by itself: ${moment(job.expires_at)}.` : "";
+  job.expires_at ? `All of it, the photo too, is erased on ${moment(job.expires_at)}.` : "";
 
 function offerDeletion(current) {
   byId("delete").onclick = async () => {

@@ -87,7 +87,7 @@ function showHead(picture, link, job, signal) {
     };
     for (const kind of ["pointerenter", "focus"]) link.addEventListener(kind, () => turn(true));
     for (const kind of ["pointerleave", "blur"]) link.addEventListener(kind, () => turn(false));
-  }).observe(picture);
+  }, { rootMargin: "200px" }).observe(picture);
 }
 
 /** A canvas with the first frame of a picture that moves. */

@@ -44,6 +44,7 @@ export class Progress {
     this.stage = "";
     this.sheet = -1;
     this.crop = false;
+    byId("steps").hidden = false;
     emptyTiles(byId("tiles"));
     byId("tiles").setAttribute("aria-label", "The views appear here.");
     const items = Object.entries(STAGES).map(([name, words]) => step(name, words));
@@ -59,9 +60,11 @@ export class Progress {
     for (const name of data.views) this.show(name).catch(() => {}); // it may be erased by now
   }
 
+  /** A job that was given back begins again. */
   begin(state) {
-    if (state === "queued") for (const item of byId("steps").children) mark(item, "later");
-    if (state === "queued") announce("Waiting for its turn.");
+    if (state !== "queued") return;
+    for (const item of byId("steps").children) mark(item, "later");
+    announce("Waiting for its turn.");
   }
 
   reach({ stage, step: done, steps }) {
@@ -69,11 +72,16 @@ export class Progress {
     const items = [...list.children];
     let now = items.find((item) => item.dataset.stage === stage);
     if (!now) list.append((now = step(stage, stage)));
-    for (const item of items) mark(item, item === now ? "now" : item.matches(".now, .done") ? "done" : "later");
     for (let item = now.previousElementSibling; item; item = item.previousElementSibling) mark(item, "done");
     mark(now, "now", steps ? `${done} of ${steps}` : "", steps ? done / steps : 0);
     if (stage !== this.stage) announce(STAGES[stage] ?? stage);
     this.stage = stage;
+  }
+
+  /** Keep only what was made before it ended without a head. */
+  end() {
+    byId("steps").hidden = true;
+    byId("stage").hidden = this.sheet < 0;
   }
 
   async show(name) {

@@ -4,9 +4,8 @@ import { SparkRenderer, SplatMesh } from "@sparkjsdev/spark";
 import { PerspectiveCamera, Scene, WebGLRenderer } from "three";
 import { OrbitControls } from "three/addons/controls/OrbitControls.js";
 
-// as in pipeline/cameras.py
-const FOV_DEG = 38;
-const RADIUS = 2;
+const FOV_DEG = 38; // as in pipeline/cameras.py, whose cameras are 2 away
+const DISTANCE = 1.8;
 const TURN_S = 14;
 const STEP = Math.PI / 24;
 const ZOOM = 0.92;
@@ -21,7 +20,7 @@ export class HeadViewer {
     this.renderer = new WebGLRenderer({ canvas, alpha: true, antialias: false });
     this.renderer.setPixelRatio(Math.min(devicePixelRatio, MOST_PIXEL_RATIO));
     this.camera = new PerspectiveCamera(FOV_DEG, 1, 0.1, 20);
-    this.camera.position.set(0, 0, RADIUS);
+    this.camera.position.set(0, 0, DISTANCE);
     this.controls = orbitControls(this.camera, canvas);
     this.controls.addEventListener("start", () => this.turn(false));
     canvas.addEventListener("keydown", (event) => this.press(event));

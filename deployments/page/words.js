@@ -12,10 +12,10 @@ export const STAGES = {
 
 export const TITLES = {
   queued: "Waiting for its turn",
-  running: "Making the head",
-  succeeded: "The head",
+  running: "Making your avatar",
+  succeeded: "Your avatar",
   rejected: "This photo does not work",
-  failed: "The head could not be made",
+  failed: "This did not work",
   cancelled: "Stopped",
 };
 

@@ -58,7 +58,7 @@ def open_page(
     page.goto("/")
     yield page
     context.close()
-    assert wrong == []
+    assert not wrong, wrong
 
 
 def title(page: "Page", text: str) -> None:

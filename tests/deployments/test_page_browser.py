@@ -166,19 +166,19 @@ def make_avatar(url: str, data: bytes | None = None) -> dict:
 
 def show(page: "Page", job: dict) -> None:
     page.goto(f"/#{job['id']}")
-    title(page, "The head")
+    title(page, "Your avatar")
     page.locator("#turn").wait_for()
 
 
 def test_a_portrait_becomes_a_head_that_turns_until_it_is_touched(opened, url: str) -> None:
     with opened() as page:
         page.locator("#photo").set_input_files(photo())
-        title(page, "Making the head")
+        title(page, "Making your avatar")
         page.get_by_text("The crop that the model sees").wait_for()
         page.locator("#steps .now progress").first.wait_for()
         page.locator("#tiles.filled").wait_for()
         assert page.locator("#tiles i").count() == 16
-        title(page, "The head")
+        title(page, "Your avatar")
         head = page.locator("#viewer canvas")
         page.get_by_role("button", name="Pause").wait_for()
         assert is_moving(page, head)
@@ -220,13 +220,13 @@ def test_a_dropped_photo_is_taken(opened) -> None:
             }""",
             data,
         )
-        title(page, "Making the head")
+        title(page, "Making your avatar")
 
 
 def test_an_example_is_one_click(opened) -> None:
     with opened() as page:
         page.get_by_role("button", name="Eileen Collins").click()
-        title(page, "Making the head")
+        title(page, "Making your avatar")
 
 
 def test_what_is_no_photo_is_refused_with_the_reason(opened, url: str) -> None:
@@ -239,7 +239,9 @@ def test_what_is_no_photo_is_refused_with_the_reason(opened, url: str) -> None:
         said = page.locator("#avatar-error").inner_text()
         assert error["title"] in said
         assert error["detail"][1:] in said
-        assert page.locator("#steps .now").count() == 0
+        assert page.locator("#stage").is_hidden()
+        page.get_by_role("link", name="Try another photo").click()
+        page.get_by_role("heading", name="Your avatars").wait_for()
 
 
 def test_an_avatar_that_is_made_can_be_stopped(opened, url: str) -> None:
@@ -272,16 +274,19 @@ def test_deleting_asks_first_and_erases(opened, url: str) -> None:
 def test_the_gallery_shows_earlier_avatars_and_those_in_the_making(opened, url: str) -> None:
     job = make_avatar(url)
     with opened() as page:
-        page.locator(f"#cards a[href='#{job['id']}'] canvas").wait_for()
+        card = page.locator(f"#cards a[href='#{job['id']}']")
+        card.scroll_into_view_if_needed()
+        card.locator("canvas").wait_for()
         page.locator("#photo").set_input_files(photo())
-        title(page, "Making the head")
+        title(page, "Making your avatar")
         made = page.evaluate("location.hash")
         page.get_by_role("link", name="All avatars").click()
         card = page.locator(f"#cards a[href='{made}']")
+        card.scroll_into_view_if_needed()
         card.get_by_text("in the making").or_(card.get_by_text("waiting")).wait_for()
         card.locator("canvas").wait_for()  # by itself, when it is finished
         page.locator(f"#cards a[href='#{job['id']}']").click()
-        title(page, "The head")
+        title(page, "Your avatar")
 
 
 def test_all_can_be_done_by_keyboard(opened) -> None:
@@ -297,7 +302,7 @@ def test_all_can_be_done_by_keyboard(opened) -> None:
         with page.expect_file_chooser() as chooser:
             page.keyboard.press("Enter")
         chooser.value.set_files(photo())
-        title(page, "Making the head")
+        title(page, "Making your avatar")
         assert focused(page) == "avatar-title"
         page.get_by_role("button", name="Pause").wait_for()
         said = page.locator("#status")
@@ -332,7 +337,9 @@ def test_all_can_be_done_by_keyboard(opened) -> None:
 def test_nothing_is_wider_than_a_phone(opened, url: str) -> None:
     job = make_avatar(url)
     with opened(viewport=PHONE) as page:
-        page.locator(f"#cards a[href='#{job['id']}'] canvas").wait_for()
+        card = page.locator(f"#cards a[href='#{job['id']}']")
+        card.scroll_into_view_if_needed()
+        card.locator("canvas").wait_for()
         assert not is_too_wide(page)
         page.locator("#photo").set_input_files(photo())
         page.locator("#tiles.filled").wait_for()
