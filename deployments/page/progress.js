@@ -81,6 +81,7 @@ export class Progress {
   /** Keep only what was made before it ended without a head. */
   end() {
     byId("steps").hidden = true;
+    byId("working").hidden = byId("working-crop").hidden;
     byId("stage").hidden = this.sheet < 0;
   }
 

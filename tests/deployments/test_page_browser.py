@@ -305,8 +305,7 @@ def test_all_can_be_done_by_keyboard(opened) -> None:
         title(page, "Making your avatar")
         assert focused(page) == "avatar-title"
         page.get_by_role("button", name="Pause").wait_for()
-        said = page.locator("#status")
-        assert said.inner_text() == "The head is there."
+        page.locator("#status", has_text="The head is there.").wait_for(state="attached")
         page.locator("#avatar-title").focus()
         reached = []
         for _ in range(7):

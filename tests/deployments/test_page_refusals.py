@@ -58,10 +58,11 @@ def service(tmp_path: Path) -> Iterator[Running]:
         return []
 
     api = create_api(Service(backend, lambda: None, not_ready))
-    server = uvicorn.Server(uvicorn.Config(api, port=0, log_level="error"))
+    server = uvicorn.Server(uvicorn.Config(api, port=0, log_level="error", ws="none"))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:
+        assert thread.is_alive()
         time.sleep(0.02)
     port = server.servers[0].sockets[0].getsockname()[1]
     yield Running(f"http://127.0.0.1:{port}", backend, server)
