@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
-MODULES := deployments/page/node_modules
+PAGE   := deployments/page
 
 .PHONY: help demo test test-all check setup page constraints clean
 
@@ -35,11 +35,11 @@ setup: $(VENV)/.installed-test page
 
 # The page shows turntables without them, so no npm is no failure.
 page:
-	@if command -v npm > /dev/null; then $(MAKE) --no-print-directory $(MODULES)/.package-lock.json; \
+	@if command -v npm > /dev/null; then $(MAKE) --no-print-directory $(PAGE)/node_modules/.package-lock.json; \
 	else echo "no npm, so the web page shows turntables instead of its 3D viewer"; fi
 
-$(MODULES)/.package-lock.json: deployments/page/package-lock.json
-	npm ci --prefix deployments/page --ignore-scripts --no-audit --no-fund
+$(PAGE)/node_modules/.package-lock.json: $(PAGE)/package-lock.json
+	npm ci --prefix $(PAGE) --ignore-scripts --no-audit --no-fund
 	touch $@
 
 $(BIN)/python:
@@ -63,4 +63,4 @@ constraints: $(VENV)/.installed-test
 	mv $(VENV)/constraints.txt constraints.txt
 
 clean:
-	rm -rf $(VENV) $(MODULES) demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(PAGE)/node_modules demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
