@@ -18,20 +18,21 @@ export const forgetKey = () => sessionStorage.removeItem(KEY);
 export const keepKey = (key) => sessionStorage.setItem(KEY, key);
 
 let askForKey = null;
-/** `ask(wasWrong)` is called when a key is missing or refused, and keeps one before it returns. */
+/** From now on a key is needed: `ask(wasRefused)` asks for one and keeps it, or throws. */
 export const whenKeyIsMissing = (ask) => {
   askForKey = ask;
 };
 
 /** The answer to a request, which is sent again if it takes a key to be answered. */
 export async function send(path, options = {}) {
+  if (askForKey && !hasKey()) await askForKey(false);
   const key = sessionStorage.getItem(KEY);
   const headers = new Headers(options.headers);
   if (key) headers.set("Authorization", `Bearer ${key}`);
   const answer = await reach(path, { ...options, headers });
   if (answer.ok) return answer;
   if (answer.status === 401 && askForKey) {
-    if (key === sessionStorage.getItem(KEY)) await askForKey(Boolean(key));
+    if (key === sessionStorage.getItem(KEY)) await askForKey(true);
     return send(path, options);
   }
   const problem = await answer.json().catch(() => ({ title: `The service answered ${answer.status}.` }));

@@ -10,16 +10,16 @@ let settings = null;
 let leave = new AbortController();
 let asking = null;
 
-const ask = (wasWrong) => {
-  asking ??= askForKey(wasWrong).finally(() => (asking = null));
+const ask = (wasRefused) => {
+  asking ??= askForKey(wasRefused).finally(() => (asking = null));
   return asking;
 };
 
-async function askForKey(wasWrong) {
+async function askForKey(wasRefused) {
   const dialog = byId("ask-key");
   const input = byId("key");
   input.value = "";
-  byId("key-error").textContent = wasWrong
+  byId("key-error").textContent = wasRefused
     ? "That key is unknown or was revoked. Check that all of it was copied."
     : "";
   dialog.returnValue = "";
@@ -68,10 +68,7 @@ async function start() {
     showProblem(byId("gallery-error"), error, () => location.reload());
     return;
   }
-  if (settings.keys_needed) {
-    whenKeyIsMissing(ask);
-    if (!hasKey()) await ask(false).catch(() => {});
-  }
+  if (settings.keys_needed) whenKeyIsMissing(ask);
   startUploads(settings);
   addEventListener("hashchange", () => route());
   await route({ focus: false });
