@@ -4,8 +4,9 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PAGE   := deployments/page
 
-.PHONY: help demo test test-all check setup constraints clean
+.PHONY: help demo test test-all check setup page constraints clean
 
 help:
 	@echo "make demo    real portraits -> demo/index.html (installs what it needs first)"
@@ -13,6 +14,7 @@ help:
 	@echo "make test-all  also what starts clusters of its own, some ten minutes more"
 	@echo "make check   formatting, lint, types, import rules"
 	@echo "make setup   everything for development, nothing run"
+	@echo "make page    the libraries of the web page's 3D viewer, by npm"
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m jobs.demo demo
@@ -29,7 +31,16 @@ check: $(VENV)/.installed-test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-setup: $(VENV)/.installed-test
+setup: $(VENV)/.installed-test page
+
+# The page shows turntables without them, so no npm is no failure.
+page:
+	@if command -v npm > /dev/null; then $(MAKE) --no-print-directory $(PAGE)/node_modules/.package-lock.json; \
+	else echo "no npm, so the web page shows turntables instead of its 3D viewer"; fi
+
+$(PAGE)/node_modules/.package-lock.json: $(PAGE)/package-lock.json
+	npm ci --prefix $(PAGE) --ignore-scripts --no-audit --no-fund
+	touch $@
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -52,4 +63,4 @@ constraints: $(VENV)/.installed-test
 	mv $(VENV)/constraints.txt constraints.txt
 
 clean:
-	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(PAGE)/node_modules demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,4 +1,4 @@
-"""The HTTP API as one ASGI application; docs/serving.md describes it for clients.
+"""The HTTP API and the web page as one ASGI application; docs/serving.md describes both.
 
 It knows no Ray: it writes jobs into the database and reads how they are.
 """
@@ -13,16 +13,14 @@ from deployments.access import SafeHeaders
 from deployments.problems import install_problems
 from deployments.service import Known, Service
 from deployments.uploads import BodyLimit
+from deployments.web_page import page_routes
 from pipeline import __version__
 
 health = APIRouter()
 
 
 def create_api(service: Service) -> FastAPI:
-    """The application.
-
-    Whoever adds a page mounts it at "/" behind the routes, with its own Content-Security-Policy.
-    """
+    """The application: the API below /v1, and the web page at "/"."""
     limits = service.backend.options
     api = FastAPI(
         title="headsplat",
@@ -39,6 +37,7 @@ def create_api(service: Service) -> FastAPI:
     install_problems(api)
     api.include_router(health, prefix="/v1/health", tags=["health"])
     api.include_router(avatar_routes.routes, prefix="/v1/avatars", tags=["avatars"])
+    api.include_router(page_routes())
     return api
 
 

@@ -21,7 +21,7 @@ def demo_photos() -> list[Path]:
     Raises:
         UsageError: a package or its photo is not installed.
     """
-    return [_installed(package, inner) for package, inner in (PORTRAIT, GROUP)]
+    return [find_photo(package, inner) for package, inner in (PORTRAIT, GROUP)]
 
 
 def main(arguments: list[str]) -> int:
@@ -37,7 +37,12 @@ def main(arguments: list[str]) -> int:
     return headsplat(["generate", portrait, group, out, "--faces", "all", *options])
 
 
-def _installed(package: str, inner: str) -> Path:
+def find_photo(package: str, inner: str) -> Path:
+    """The path of a photo that comes with a package.
+
+    Raises:
+        UsageError: the package or its photo is not installed.
+    """
     spec = find_spec(package)
     homes = [] if spec is None else list(spec.submodule_search_locations or [])
     found = [path for home in homes if (path := Path(home, inner)).is_file()]

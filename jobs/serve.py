@@ -169,7 +169,7 @@ def _welcome(options: ServeOptions, keys_needed: bool) -> str:
         return json_module.dumps({"url": url, "keys_needed": keys_needed})
     key = " -H 'Authorization: Bearer KEY'" if keys_needed else ""
     lines = [
-        f"headsplat serves on {url}",
+        f"headsplat serves on {url}: open it in a browser, or",
         f"  curl{key} -H 'Prefer: wait=300' -F photo=@me.jpg {url}/v1/avatars",
     ]
     if not keys_needed:

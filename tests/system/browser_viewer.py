@@ -3,33 +3,17 @@
 The page posts its pictures to a server on the loopback interface, so no browser driver is needed.
 """
 
-import os
 import queue
-import shutil
 import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
-ROOT = Path(__file__).parents[2]
-MODULES = Path(os.environ.get("HEADSPLAT_NODE_MODULES", ROOT / "node_modules"))
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+import chromium
+
 PAGE = Path(__file__).with_name("viewer_page.html")
 _TYPES = {".js": "text/javascript", ".html": "text/html"}
-_FLAGS = (
-    *("--headless", "--no-sandbox", "--no-first-run", "--mute-audio", "--disable-extensions"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-    *("--disable-quic", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"),
-)
-
-
-def why_missing() -> str:
-    """What this machine lacks for the viewer, or nothing."""
-    if CHROMIUM is None:
-        return "no chromium on PATH, see CONTRIBUTING.md"
-    lacking = [name for name in ("three", "@sparkjsdev/spark") if not (MODULES / name).is_dir()]
-    return f"{MODULES} lacks {lacking[0]}, see CONTRIBUTING.md" if lacking else ""
 
 
 def pictures(avatars: dict[str, bytes], folder: Path, **camera: float) -> dict[str, bytes]:
@@ -45,11 +29,10 @@ def pictures(avatars: dict[str, bytes], folder: Path, **camera: float) -> dict[s
     address = f"http://127.0.0.1:{server.server_port}/?{query}"
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    assert CHROMIUM is not None
+    assert chromium.EXECUTABLE is not None
+    flags = (*chromium.FLAGS, "--headless", f"--user-data-dir={folder}")
     with (folder / "log").open("wb") as log:
-        browser = subprocess.Popen(
-            [CHROMIUM, *_FLAGS, f"--user-data-dir={folder}", address], stdout=log, stderr=log
-        )
+        browser = subprocess.Popen([chromium.EXECUTABLE, *flags, address], stdout=log, stderr=log)
         try:
             return server.collect()
         finally:
@@ -84,7 +67,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = urlsplit(self.path).path
         if path.startswith("/node_modules/"):
-            file = MODULES / path.removeprefix("/node_modules/")
+            file = chromium.MODULES / path.removeprefix("/node_modules/")
             self._answer(file.read_bytes() if file.is_file() else None, _TYPES.get(file.suffix))
         elif path.startswith("/avatar"):
             self._answer(self.server.avatars[Path(path).suffix], None)

@@ -6,6 +6,7 @@ Spark shows .ply, .spz and .splat, and three.js .glb.
 import io
 
 import browser_viewer
+import chromium
 import numpy as np
 import pytest
 import torch
@@ -21,9 +22,7 @@ from pipeline.rendering import render_u8
 
 pytestmark = [
     pytest.mark.skipif(not EMBEDDED.is_dir(), reason="this checkout has no embedded model"),
-    pytest.mark.skipif(
-        bool(browser_viewer.why_missing()), reason=browser_viewer.why_missing() or "it is there"
-    ),
+    pytest.mark.skipif(bool(chromium.why_missing()), reason=chromium.why_missing() or "there"),
     pytest.mark.timeout(900),
     pytest.mark.filterwarnings("ignore:.*:DeprecationWarning"),
 ]
