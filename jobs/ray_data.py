@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import pyarrow as pa
 import ray
 import ray.data
 from ray.data._internal.cluster_autoscaler import get_or_create_autoscaling_coordinator
@@ -69,7 +70,7 @@ def run_ray(pools: Sequence[Pool], rows: list[Row], options: RayOptions) -> Iter
     metrics.planned({pool.stage.name: pool.actors for pool in pools})
     # Ray Data takes the cluster to be empty, and lets single rows through, until this actor of its
     # own answers. Left to Ray Data it starts after those of all stages.
-    get_or_create_autoscaling_coordinator()
+    get_or_create_autoscaling_coordinator()  # type: ignore[no-untyped-call]
     run = _Run(pools, options, _desk())
     for row in run.finished(rows):
         metrics.count(row)
@@ -171,12 +172,17 @@ def _lost(finished: list[Row], rows: list[Row]) -> list[Row]:
 
 def _source(rows: list[Row]) -> ray.data.Dataset:
     """The rows, one a block: a stage hands on a block only when all of it is done."""
-    # from_arrow would start a task for each table, to count its rows
     if len(rows) <= _MAX_SOURCE_BLOCKS:
-        return ray.data.from_blocks([encode_rows([row]) for row in rows])
+        return _from_tables([encode_rows([row]) for row in rows])
     size = -(-len(rows) // _MAX_SOURCE_BLOCKS)
     tables = [encode_rows(rows[i : i + size]) for i in range(0, len(rows), size)]
-    return ray.data.from_blocks(tables).repartition(target_num_rows_per_block=1)
+    return _from_tables(tables).repartition(target_num_rows_per_block=1)
+
+
+def _from_tables(tables: list[pa.Table]) -> ray.data.Dataset:
+    """What ``from_arrow`` does with a task for each table, to count its rows."""
+    dataset: ray.data.Dataset = ray.data.from_blocks(tables)
+    return dataset
 
 
 def configure(options: RayOptions) -> None:
