@@ -32,6 +32,7 @@ from pipeline.training.diffusion_presets import DiffusionConfig
 from pipeline.training.examples import Examples, Floats, Indices, portraits_of
 from pipeline.training.image_encoder import TOKEN_DIM, new_image_encoder
 from pipeline.training.pixel_losses import PixelLosses, TrueViews, true_views
+from pipeline.training.plain_attention import attend_plainly
 
 _DROP = 0.1
 _NORM_GROUPS = 8
@@ -146,6 +147,8 @@ class DiffusionPart:
         model.image_encoder.requires_grad_(self.config.train_encoder)
         if self.config.checkpointing:
             model.unet.checkpoint_activations()
+        elif not torch.cuda.is_available():
+            attend_plainly(model.unet)
         return model
 
     def _first_networks(self) -> DiffusionNetworks:
