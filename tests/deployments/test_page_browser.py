@@ -41,6 +41,8 @@ pytestmark = [
     pytest.mark.timeout(240),
 ]
 SLOW_PHOTO_PX = 100
+SPARKS_WORKERS = 4
+"""Which Spark keeps for all heads; each head that is shown has more."""
 _NUMBERS = count()
 
 
@@ -364,3 +366,15 @@ def test_nothing_moves_where_motion_is_not_wanted(opened, url: str) -> None:
         assert not is_moving(page, head, 1000)
         page.get_by_role("button", name="Turn", exact=True).click()
         assert is_moving(page, head)
+
+
+def test_a_head_that_is_left_frees_what_it_took(opened, url: str) -> None:
+    job = make_avatar(url)
+    with opened() as page:
+        for _ in range(4):
+            show(page, job)
+            page.wait_for_timeout(500)
+            page.get_by_role("link", name="All avatars").click()
+            page.get_by_role("heading", name="Your avatars").wait_for()
+        page.wait_for_timeout(1000)
+        assert len(page.workers) <= SPARKS_WORKERS
