@@ -19,10 +19,10 @@ help:
 demo: $(VENV)/.installed
 	$(BIN)/python -m jobs.demo demo
 
-test: $(VENV)/.installed-test
+test: $(VENV)/.installed-test page
 	$(BIN)/python -m pytest
 
-test-all: $(VENV)/.installed-test
+test-all: $(VENV)/.installed-test page
 	$(BIN)/python -m pytest -m ""
 
 check: $(VENV)/.installed-test

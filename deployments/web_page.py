@@ -17,7 +17,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, Response
 
 from deployments.service import Known
-from jobs.demo import GROUP, PORTRAIT, find_photo
+from jobs.demo import PORTRAIT, find_photo
 from pipeline.errors import UsageError
 
 FOLDER = Path(__file__).with_name("page")
@@ -35,7 +35,7 @@ LIBRARIES = (
     "node_modules/@sparkjsdev/spark/dist/spark.module.min.js",
 )
 """Of the 3D viewer, below the folder; `make page` brings them, and the wheel takes them along."""
-_EXAMPLES = ((PORTRAIT, "Eileen Collins (NASA)"), (GROUP, "A group: the largest face"))
+_EXAMPLES = ((PORTRAIT, "Eileen Collins (NASA)"),)
 _IMPORT_MAP = re.compile(rb'<script type="importmap">(.*?)</script>', re.DOTALL)
 
 

@@ -20,6 +20,11 @@ export function startUploads(given) {
     event.target.value = "";
     if (photo) upload(photo);
   });
+  byId("photo").addEventListener("keydown", (event) => {
+    if (event.key !== "Enter") return; // Chromium opens files by the space bar only
+    event.preventDefault();
+    event.target.click();
+  });
   listenForDrops();
   showExamples();
 }

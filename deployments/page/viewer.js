@@ -10,6 +10,7 @@ const TURN_S = 14;
 const STEP = Math.PI / 24;
 const ZOOM = 0.92;
 const MOST_PIXEL_RATIO = 2;
+const SORTED_MS = 20;
 
 /** Shows one head on a canvas until it is disposed of. */
 export class HeadViewer {
@@ -40,6 +41,7 @@ export class HeadViewer {
   async show(fileBytes, fileName) {
     this.mesh = new SplatMesh({ fileBytes, fileName });
     await this.mesh.initialized;
+    if (this.disposed) return;
     if (fileName.endsWith(".ply")) this.mesh.quaternion.set(1, 0, 0, 0); // stored y-down
     this.scene.add(this.mesh);
     this.fit();
@@ -53,14 +55,28 @@ export class HeadViewer {
     this.onTurning(turning);
   }
 
-  /** Free the GPU. */
-  dispose() {
+  /** Free the GPU and Spark's worker. */
+  async dispose() {
+    if (this.disposed) return;
+    this.disposed = true;
     this.renderer.setAnimationLoop(null);
     for (const observer of this.observers) observer.disconnect();
     this.controls.dispose();
+    await this.mesh?.initialized.catch(() => {});
+    await this.whenSorted();
     this.mesh?.dispose();
+    this.spark.dispose();
     this.renderer.dispose();
     this.renderer.forceContextLoss();
+  }
+
+  /** Wait until Spark reads nothing back: a context that is lost meanwhile rejects its promise. */
+  async whenSorted() {
+    const { spark } = this;
+    const busy = () => spark.sorting || spark.updateTimeoutId !== -1 || spark.sortTimeoutId !== -1;
+    while (busy() && !this.renderer.getContext().isContextLost()) {
+      await new Promise((done) => setTimeout(done, SORTED_MS));
+    }
   }
 
   draw(now) {

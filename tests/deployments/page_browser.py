@@ -73,6 +73,11 @@ def is_moving(page: "Page", what: "Locator", for_ms: int = 1500) -> bool:
     return what.screenshot() != before
 
 
+def comes_to_rest(page: "Page", what: "Locator") -> bool:
+    """Whether the picture of an element stays the same in the end; gliding takes some frames."""
+    return any(not is_moving(page, what, 700) for _ in range(15))
+
+
 def is_too_wide(page: "Page") -> bool:
     """Whether the page has to be scrolled sideways."""
     return bool(page.evaluate("document.documentElement.scrollWidth > innerWidth"))

@@ -16,7 +16,8 @@ from deployments.api import create_api
 from deployments.backend import Backend, open_backend
 from deployments.options import ServiceOptions
 from deployments.service import Service
-from jobs.demo import demo_photos
+from deployments.watch import Watch
+from jobs.demo import PORTRAIT, find_photo
 
 FILES = sorted(path for path in web_page.FOLDER.glob("*.*") if path.suffix in web_page.MEDIA_TYPES)
 HTML = (web_page.FOLDER / "index.html").read_text()
@@ -36,7 +37,7 @@ def client(backend: Backend) -> TestClient:
     async def not_ready() -> list[str]:
         return []
 
-    api = create_api(Service(backend, lambda: None, not_ready))
+    api = create_api(Service(backend, lambda: None, not_ready, Watch(backend.store)))
     return TestClient(api, "http://127.0.0.1", client=("127.0.0.1", 5000))
 
 
@@ -112,18 +113,18 @@ def test_the_wheel_takes_the_libraries_along() -> None:
 
 def test_the_page_learns_of_the_service(client: TestClient, backend: Backend) -> None:
     facts = client.get("/page.json").json()
-    names = [path.name for path in demo_photos()]
-    assert [one["name"] for one in facts["examples"]] == names
+    assert [one["name"] for one in facts["examples"]] == ["astronaut.png"]
     assert (facts["retention_hours"], facts["max_photo_mb"]) == (2.0, 32)
     assert facts["keys_needed"] is False
     backend.keys.create("somebody")
     assert client.get("/page.json").json()["keys_needed"] is True
 
 
-def test_examples_are_the_installed_photos_and_no_others(client: TestClient) -> None:
-    for photo in demo_photos():
-        assert client.get(f"/examples/{photo.name}").content == photo.read_bytes()
+def test_the_example_is_the_installed_portrait_and_no_other(client: TestClient) -> None:
+    photo = find_photo(*PORTRAIT)
+    assert client.get(f"/examples/{photo.name}").content == photo.read_bytes()
     assert client.get("/examples/camera.png").status_code == 404
+    assert client.get("/examples/t1.jpg").status_code == 404
 
 
 @pytest.mark.parametrize("where", ["/package.json", "/node_modules/three/package.json", "/x"])
@@ -139,7 +140,7 @@ def test_without_its_libraries_there_is_no_viewer(
     async def not_ready() -> list[str]:
         return []
 
-    api = create_api(Service(backend, lambda: None, not_ready))
+    api = create_api(Service(backend, lambda: None, not_ready, Watch(backend.store)))
     client = TestClient(api, "http://127.0.0.1", client=("127.0.0.1", 5000))
     assert client.get("/page.json").json()["viewer"] is False
 

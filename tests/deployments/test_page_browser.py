@@ -17,7 +17,7 @@ import numpy as np
 import page_browser
 import pytest
 import toy_service
-from page_browser import PHONE, focused, is_moving, is_too_wide, open_page, title
+from page_browser import PHONE, comes_to_rest, focused, is_moving, is_too_wide, open_page, title
 from PIL import Image
 from ray import cloudpickle, serve
 
@@ -41,6 +41,8 @@ pytestmark = [
     pytest.mark.timeout(240),
 ]
 SLOW_PHOTO_PX = 100
+SPARKS_WORKERS = 4
+"""Which Spark keeps for all heads; each head that is shown has more."""
 _NUMBERS = count()
 
 
@@ -184,8 +186,7 @@ def test_a_portrait_becomes_a_head_that_turns_until_it_is_touched(opened, url: s
         assert is_moving(page, head)
         head.click()
         page.get_by_role("button", name="Turn", exact=True).wait_for()
-        page.wait_for_timeout(1500)
-        assert not is_moving(page, head, 700)
+        assert comes_to_rest(page, head)
         box = head.bounding_box()
         before = head.screenshot()
         page.mouse.move(box["x"] + 200, box["y"] + 200)
@@ -254,6 +255,7 @@ def test_an_avatar_that_is_made_can_be_stopped(opened, url: str) -> None:
         assert httpx2.get(f"{url}/v1/avatars/{job_id}").json()["state"] == "cancelled"
 
 
+@pytest.mark.slow
 def test_deleting_asks_first_and_erases(opened, url: str) -> None:
     job = make_avatar(url)
     with opened() as page:
@@ -289,6 +291,7 @@ def test_the_gallery_shows_earlier_avatars_and_those_in_the_making(opened, url: 
         title(page, "Your avatar")
 
 
+@pytest.mark.slow
 def test_all_can_be_done_by_keyboard(opened) -> None:
     with opened() as page:
         page.locator("#limit", has_text="MiB").wait_for()
@@ -319,7 +322,7 @@ def test_all_can_be_done_by_keyboard(opened) -> None:
         head.focus()
         page.keyboard.press("ArrowRight")
         page.get_by_role("button", name="Turn", exact=True).wait_for()
-        page.wait_for_timeout(1500)
+        assert comes_to_rest(page, head)
         before = head.screenshot()
         page.keyboard.press("ArrowLeft")
         page.wait_for_timeout(1000)
@@ -355,6 +358,7 @@ def test_nothing_is_wider_than_a_phone(opened, url: str) -> None:
         assert not is_too_wide(page)
 
 
+@pytest.mark.slow
 def test_nothing_moves_where_motion_is_not_wanted(opened, url: str) -> None:
     job = make_avatar(url)
     with opened(reduced_motion="reduce") as page:
@@ -364,3 +368,16 @@ def test_nothing_moves_where_motion_is_not_wanted(opened, url: str) -> None:
         assert not is_moving(page, head, 1000)
         page.get_by_role("button", name="Turn", exact=True).click()
         assert is_moving(page, head)
+
+
+@pytest.mark.slow
+def test_a_head_that_is_left_frees_what_it_took(opened, url: str) -> None:
+    job = make_avatar(url)
+    with opened() as page:
+        for _ in range(4):
+            show(page, job)
+            page.wait_for_timeout(500)
+            page.get_by_role("link", name="All avatars").click()
+            page.get_by_role("heading", name="Your avatars").wait_for()
+        page.wait_for_timeout(1000)
+        assert len(page.workers) <= SPARKS_WORKERS

@@ -23,6 +23,7 @@ from deployments.job import JobState, Outcome
 from deployments.options import ServiceOptions
 from deployments.service import Service
 from deployments.submission import submit_photos
+from deployments.watch import Watch
 from pipeline import pictures
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def service(tmp_path: Path) -> Iterator[Running]:
     async def not_ready() -> list[str]:
         return []
 
-    api = create_api(Service(backend, lambda: None, not_ready))
+    api = create_api(Service(backend, lambda: None, not_ready, Watch(backend.store)))
     server = uvicorn.Server(uvicorn.Config(api, port=0, log_level="error", ws="none"))
     thread = threading.Thread(target=server.run)
     thread.start()
