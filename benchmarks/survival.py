@@ -110,13 +110,12 @@ class Trial:
         assert code in codes, f"exit code {code}:\n{text[-4000:]}"
         assert "Traceback" not in text, text[-4000:]
 
-    def until(self, job: "subprocess.Popen[str]", avatars: int) -> bool:
-        """Wait for a number of finished avatars; whether the job is still at work then."""
-        while len(published(self.out)) < avatars:
-            if job.poll() is not None:
-                return False
+    def until(self, job: "subprocess.Popen[str]", avatars: int) -> None:
+        """Wait, while the job is at work, for a number of finished avatars."""
+        while len(published(self.out)) < avatars and job.poll() is None:
             time.sleep(_POLL_S)
-        return job.poll() is None
+        log = (self.home / "log.txt").read_text()
+        assert job.poll() is None, f"the job ended before it could be disturbed:\n{log[-4000:]}"
 
     def interrupted(self) -> None:
         """Take down what was finished and what was in flight."""
@@ -170,7 +169,7 @@ def driver(trial: Trial, kills: int, seed: int) -> None:
     with Watcher(trial.out):
         for avatars in sorted(rng.sample(range(1, trial.inputs.good), kills)):
             with trial.running() as job:
-                assert trial.until(job, avatars), "the job ended before it could be killed"
+                trial.until(job, avatars)
                 time.sleep(rng.uniform(0, 0.3))
                 trial.kill(job)
         with trial.running() as job:
@@ -181,7 +180,7 @@ def disturbed(trial: Trial, kills: Sequence[tuple[int, Callable[[], None]]]) -> 
     """Run the job once and, each time so many avatars are finished, kill something."""
     with Watcher(trial.out), trial.running() as job:
         for avatars, kill in kills:
-            assert trial.until(job, avatars), "the job ended before it could be disturbed"
+            trial.until(job, avatars)
             trial.interrupted()
             kill()
         trial.finish(job)
