@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 pytestmark = [
+    pytest.mark.slow,  # a head in WebGL without a GPU, beside the other half of the suite
     pytest.mark.skipif(bool(chromium.why_undriven()), reason=chromium.why_undriven() or "there"),
     pytest.mark.timeout(240),
 ]
@@ -255,7 +256,6 @@ def test_an_avatar_that_is_made_can_be_stopped(opened, url: str) -> None:
         assert httpx2.get(f"{url}/v1/avatars/{job_id}").json()["state"] == "cancelled"
 
 
-@pytest.mark.slow
 def test_deleting_asks_first_and_erases(opened, url: str) -> None:
     job = make_avatar(url)
     with opened() as page:
@@ -291,7 +291,6 @@ def test_the_gallery_shows_earlier_avatars_and_those_in_the_making(opened, url: 
         title(page, "Your avatar")
 
 
-@pytest.mark.slow
 def test_all_can_be_done_by_keyboard(opened) -> None:
     with opened() as page:
         page.locator("#limit", has_text="MiB").wait_for()
@@ -358,7 +357,6 @@ def test_nothing_is_wider_than_a_phone(opened, url: str) -> None:
         assert not is_too_wide(page)
 
 
-@pytest.mark.slow
 def test_nothing_moves_where_motion_is_not_wanted(opened, url: str) -> None:
     job = make_avatar(url)
     with opened(reduced_motion="reduce") as page:
@@ -370,7 +368,6 @@ def test_nothing_moves_where_motion_is_not_wanted(opened, url: str) -> None:
         assert is_moving(page, head)
 
 
-@pytest.mark.slow
 def test_a_head_that_is_left_frees_what_it_took(opened, url: str) -> None:
     job = make_avatar(url)
     with opened() as page:
