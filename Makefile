@@ -11,7 +11,7 @@ PAGE   := deployments/page
 help:
 	@echo "make demo    real portraits -> demo/index.html (installs what it needs first)"
 	@echo "make test    the whole test suite"
-	@echo "make test-all  also what starts clusters of its own, some ten minutes more"
+	@echo "make test-all  also what takes minutes a test"
 	@echo "make check   formatting, lint, types, import rules"
 	@echo "make setup   everything for development, nothing run"
 	@echo "make page    the libraries of the web page's 3D viewer, by npm"

@@ -119,9 +119,8 @@ class Runner:
             RayActorError: the board is gone, so no job could be run.
             RuntimeError: the same, because the whole node is.
         """
-        if (
-            os.getppid() != self._node
-        ):  # Ray's node, which starts its workers, outlives none of them
+        # Ray ends the workers of a node that died, but not at once
+        if os.getppid() != self._node:
             raise RuntimeError("this runner's node is gone, and it will follow")
         await self._board.is_open.remote("")
         leases = self._backend.leases

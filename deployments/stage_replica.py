@@ -133,7 +133,7 @@ def stage_deployment(pool: Pool, needed: frozenset[str], scaling: Scaling) -> De
         scaling: how many replicas.
     """
     stage = pool.stage
-    batch_size = stage.batch_size if pool.gpus else 1
+    batch_size = pool.batch
     replica: type[_Worker] = _batched(batch_size) if batch_size > 1 else StageReplica
     # the class is named after the stage, so that dashboards, logs and process lists read well
     named = type(stage.name, (replica,), {"__module__": __name__})

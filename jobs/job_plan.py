@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 _LIST_KEYS = 1000
 """Keys that S3 lists at a time."""
 _BEHIND = 2
-"""Rows that an actor has done and that wait for the next stage."""
-"""Rows that Ray Data sends to an actor ahead, twice the calls that it may have at a time."""
+"""Batches that an actor has done and that wait for the next stage."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +114,7 @@ def store_warning(
 ) -> str | None:
     """What to say of shared memory that is too small to keep all actors busy; None if it is not.
 
-    An actor has `Pool.in_flight` rows before it and two behind, and Ray keeps half of the store
+    An actor has `Pool.in_flight` batches before it and two behind, and Ray keeps half of the store
     free for those on the way.
 
     Raises:
@@ -125,7 +124,7 @@ def store_warning(
         return None
     sizes = {pool.stage.name: payload_mb.get(pool.stage.name, 0.0) for pool in pools}
     least_gb = 2 * sum(sizes.values()) * 1e6 / 2**30
-    rows = {pool.stage.name: pool.actors * (pool.in_flight + _BEHIND) for pool in pools}
+    rows = {p.stage.name: p.actors * (p.in_flight + _BEHIND) * p.batch for p in pools}
     wanted_gb = 2 * sum(rows[name] * sizes[name] for name in rows) * 1e6 / 2**30
     parts = " + ".join(f"{name} {rows[name]} x {sizes[name]:g}" for name in rows)
     told = (

@@ -42,6 +42,11 @@ class Pool:
     gpus: float
     in_flight: int = MIN_IN_FLIGHT
 
+    @property
+    def batch(self) -> int:
+        """Rows of a call: on a GPU the stage's own, on CPUs, where company brings nothing, one."""
+        return self.stage.batch_size if self.gpus else 1
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cluster:
@@ -102,16 +107,18 @@ def plan_pools(
             for stage in stages
         }
     share = min(1.0, cpus * _RESERVED / sum(wanted[name] * actors[name] for name in wanted))
-    return [
+    pools = [
         Pool(
             stage=stage,
             actors=actors[stage.name],
             cpus=_floor(wanted[stage.name] * share),
             gpus=stage.resources.gpus if cluster.gpus else 0.0,
-            in_flight=in_flight(costs[stage.name]) if costs else MIN_IN_FLIGHT,
         )
         for stage in stages
     ]
+    if costs is None:
+        return pools
+    return [replace(p, in_flight=in_flight(costs[p.stage.name] * p.batch)) for p in pools]
 
 
 def in_flight(cost_s: float) -> int:

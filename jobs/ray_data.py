@@ -122,7 +122,7 @@ class _Run:
             return dataset.map_batches(
                 actor_class,
                 fn_constructor_args=(pool.stage, needed, self.desk, timeout_s),
-                batch_size=1 if alone or not pool.gpus else pool.stage.batch_size,
+                batch_size=1 if alone else pool.batch,
                 batch_format="pyarrow",
                 num_cpus=pool.cpus,
                 num_gpus=pool.gpus or None,
