@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import CLIPVisionModelWithProjection
 
+from pipeline.devices import bf16_is_fast
 from pipeline.diffusion.conditions import Conditions, IdentityProjection, encode_tokens
 from pipeline.diffusion.edm import draw_sigma, frame_order, precondition
 from pipeline.diffusion.latents import Autoencoder
@@ -147,7 +148,7 @@ class DiffusionPart:
         model.image_encoder.requires_grad_(self.config.train_encoder)
         if self.config.checkpointing:
             model.unet.checkpoint_activations()
-        elif not torch.cuda.is_available():
+        elif bf16_is_fast() and not torch.cuda.is_available():
             attend_plainly(model.unet)
         return model
 

@@ -1,4 +1,4 @@
-"""Attention as two products and a softmax, which a CPU trains faster than the fused kernel.
+"""Attention as two products and a softmax, which a CPU trains faster than the fused kernel in bf16.
 
 The sequences of an orbit are short: 4 or 16 frames, 64 or 256 pixels, two tokens. PyTorch's fused
 kernel takes a fifth of a step for them on CPUs, most of it backward; docs/log.md has the numbers.
