@@ -5,6 +5,7 @@ that is gone stop at their next step, because the job is another runner's by the
 """
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -24,14 +25,26 @@ class Board:
 
     def __init__(self) -> None:
         self._progress: dict[str, Progress | None] = {}
+        self._begun: dict[str, Counter[str]] = {}
 
     def open(self, token: str) -> None:
         """Begin a job."""
         self._progress[token] = None
+        self._begun[token] = Counter()
 
     def close(self, token: str) -> None:
         """End a job, or cancel it: whichever stage is at work for it stops."""
         self._progress.pop(token, None)
+        self._begun.pop(token, None)
+
+    def begin(self, token: str, stage: str) -> None:
+        """Note that a stage takes up a job's row, which may until then have waited for another."""
+        if token in self._begun:
+            self._begun[token][stage] += 1
+
+    def begun(self, token: str, stage: str) -> int:
+        """How often a stage took up a job's row."""
+        return self._begun.get(token, Counter())[stage]
 
     def is_open(self, token: str) -> bool:
         """Whether a job is to go on."""

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("ray.serve")
 _TRIES = 3
-"""How often a stage whose replica died over a row is given the row."""
+"""How often a stage may take up a row over which its replica dies."""
+_DEATHS = 10
+"""Of replicas in which a row was, at work or waiting. One that ends its replica at once may not be
+known to have been taken up."""
 _STATES: dict[str, JobState] = {"ok": JobState.SUCCEEDED, "rejected": JobState.REJECTED}
 
 
@@ -163,9 +166,10 @@ async def _through(
         The response and the new columns in it.
 
     Raises:
-        AttemptsExhausted: they all died.
+        AttemptsExhausted: too many died.
     """
-    for _ in range(_TRIES):
+    board, name = step.call.board, step.name
+    for _ in range(_DEATHS):
         response: DeploymentResponse[Any] = step.handle.remote(row, step.call, *parts)  # type: ignore
         try:
             return response, await response
@@ -173,8 +177,10 @@ async def _through(
             response.cancel()  # type: ignore[no-untyped-call]
             raise
         except RayActorError:
-            _log.warning("a replica of %s died at work", step.name)
-    raise AttemptsExhausted(f"the worker of {step.name} died each of {_TRIES} times")
+            _log.warning("a replica of %s died", name)
+            if await board.begun.remote(step.call.token, name) >= _TRIES:
+                raise AttemptsExhausted(f"the worker of {name} died {_TRIES} times") from None
+    raise AttemptsExhausted(f"{_DEATHS} workers of {name} died")
 
 
 def unreachable(error: Exception) -> Outcome:

@@ -89,6 +89,8 @@ class _Worker:
         try:
             if time.monotonic() - sent_s > _LONG_S and context.is_cancelled():
                 raise Cancelled(f"cancelled before {self._stage.name}")
+            for call in calls:
+                call.board.begin.remote(call.token, self._stage.name)
             results = run_stage(calls[0].stage or self._stage, rows, context)
         except Cancelled:
             return [{"outcome": CANCELLED} for _ in rows]
