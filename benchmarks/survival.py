@@ -51,6 +51,8 @@ TIMEOUT = ("--stage-timeout-s", "20")
 STAGES = ("Load", "Decode", "Invent", "Assess", "Export")
 _POLL_S = 0.05
 _GONE_S = 20.0
+_BUSY, _BUSY_S = 3.0, 300.0
+"""Load a core above which a job is not started yet, and for how long."""
 _TRAITS = ("scenario", "killed", "begun again", "most in flight", "seconds")
 
 
@@ -93,6 +95,7 @@ class Trial:
             **self.environment,
         }
         program = [sys.executable, "-m", "benchmarks.survival_graph", *command]
+        _wait_for_the_machine()
         with (self.home / "log.txt").open("a") as log:
             job = subprocess.Popen(
                 program, env=environment, stdout=log, stderr=log, text=True, cwd=self.home
@@ -141,6 +144,13 @@ class Trial:
         redone = check_work(self.notes, self.moments)
         most = max((len(moment.in_flight) for moment in self.moments), default=0)
         return [str(len(self.moments)), str(redone), str(most)]
+
+
+def _wait_for_the_machine() -> None:
+    """Ray gives its processes 30 s to start, which is too little while the last ones still end."""
+    until_s = time.monotonic() + _BUSY_S
+    while os.getloadavg()[0] > _BUSY * (os.cpu_count() or 1) and time.monotonic() < until_s:
+        time.sleep(1)
 
 
 def undisturbed(trial: Trial) -> dict[str, object]:
