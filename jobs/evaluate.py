@@ -153,12 +153,14 @@ def _evaluation(
         seed=options.seed,
         training_identities=len(first_sequences(training)),
         face_coverage=face_coverage(outcome.subject for outcome in done),
-        failed_identities=tuple(o.subject.identity_id for o in outcomes if o.error is not None),
+        failed_identities=tuple(
+            str(o.subject.identity_id) for o in outcomes if o.error is not None
+        ),
     )
     return Evaluation(
         setup=setup,
         candidates=candidates_of(done[0]),
-        scores={outcome.subject.identity_id: outcome.scores for outcome in done},
+        scores={str(outcome.subject.identity_id): outcome.scores for outcome in done},
         azimuths_deg=done[0].subject.azimuths_deg.tolist(),
     )
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from pipeline.cameras import Cameras
 from pipeline.evaluation.floors import NEAREST_IDENTITY, PORTRAIT_COPY, Floors
 from pipeline.evaluation.results import Candidate, Evaluation
-from pipeline.evaluation.scores import Embed, ViewScores, score_views
+from pipeline.evaluation.scores import Backbones, Embed, ViewScores, score_views
 from pipeline.evaluation.subjects import Pixels, Subject
 from pipeline.images import resize
 from pipeline.portrait.alpha import on_white
@@ -111,7 +111,7 @@ def _score(
     """Score at the candidate's size; a copied portrait is not scored on the portrait itself."""
     truth = resize(subject.views, candidate.size_px)
     landmarks = subject.landmarks * np.float32(candidate.size_px / subject.views.shape[1])
-    scores = score_views(images, truth, landmarks, subject.face_visible, embed)
+    scores = score_views(images, truth, landmarks, subject.face_visible, Backbones(embed=embed))
     if candidate.name != PORTRAIT_COPY:
         return scores
     apart = np.abs(images.astype(np.int16) - truth).max((1, 2, 3))
@@ -132,7 +132,7 @@ def examples(
     evaluation: Evaluation, outcomes: Iterable[Outcome]
 ) -> list[tuple[str, Pixels, dict[str, Pixels]]]:
     """The best, median and worst subjects by their views' PSNR, as `report.sheet` takes them."""
-    by_identity = {outcome.subject.identity_id: outcome for outcome in outcomes}
+    by_identity = {str(outcome.subject.identity_id): outcome for outcome in outcomes}
     judged = next(c for c in evaluation.candidates if c.name == "views")
     ranked = evaluation.ranked(judged)
     chosen = dict.fromkeys((ranked[0], ranked[len(ranked) // 2], ranked[-1]))

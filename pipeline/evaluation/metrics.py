@@ -17,22 +17,28 @@ views stays finite."""
 
 _SSIM_SIGMA_PX = 1.5
 _SSIM_WINDOW_RADIUS_PX = 5
+SSIM_LEAST_PX = 2 * _SSIM_WINDOW_RADIUS_PX + 1
+"""Side of SSIM's window, and so of the smallest image that it can compare."""
 _WHITE_LEVEL = 250
+_FACE_PER_LANDMARKS = 2.5
+"""Side of the square that shows a face, in sides of the box round its five landmarks: from the
+brows to the chin, a little less than ArcFace's crop."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over subjects, and how far chance may have moved it.
+    """A mean over subjects, how they differ, and how far chance may have moved it.
 
     Attributes:
         mean: over the subjects.
-        standard_error: standard deviation over subjects (n - 1) divided by the root of their
-            number; NaN for one subject.
+        standard_error: the standard deviation divided by the root of the number of subjects.
+        standard_deviation: over subjects, n - 1; NaN for one subject.
         subjects: how many there were.
     """
 
     mean: float
     standard_error: float
+    standard_deviation: float
     subjects: int
 
     def __str__(self) -> str:
@@ -43,9 +49,9 @@ def estimate(values: Sequence[float]) -> Estimate:
     """Average one value per subject; NaN marks a subject that has none and is left out."""
     known = np.asarray([value for value in values if not np.isnan(value)], np.float64)
     if len(known) == 0:
-        return Estimate(float("nan"), float("nan"), 0)
-    error = known.std(ddof=1) / np.sqrt(len(known)) if len(known) > 1 else float("nan")
-    return Estimate(float(known.mean()), float(error), len(known))
+        return Estimate(float("nan"), float("nan"), float("nan"), 0)
+    deviation = float(known.std(ddof=1)) if len(known) > 1 else float("nan")
+    return Estimate(float(known.mean()), deviation / len(known) ** 0.5, deviation, len(known))
 
 
 def psnr(image: Image, target: Image, mask: Mask | None = None) -> float:
@@ -80,6 +86,21 @@ def head_mask(image: Image, target: Image) -> Mask:
     return mask if mask.any() else np.ones_like(mask)
 
 
+def face_box(landmarks: npt.ArrayLike, size_px: int) -> tuple[slice, slice]:
+    """The rows and columns of a square round a face, as far as they are in the image.
+
+    Args:
+        landmarks: [5, 2] pixels, the middle of the face in the image.
+        size_px: side of the image.
+    """
+    points = np.asarray(landmarks, np.float64)
+    low, high = points.min(0), points.max(0)
+    centre, half = (low + high) / 2, _FACE_PER_LANDMARKS / 2 * (high - low).max()
+    first = np.clip(np.round(centre - half), 0, size_px - 1).astype(int)
+    last = np.clip(np.round(centre + half), first + 1, size_px).astype(int)
+    return slice(first[1], last[1]), slice(first[0], last[0])
+
+
 def ssim(image: Image, target: Image) -> float:
     """Structural similarity (Wang et al. 2004) of one image, -1 to 1; mean over the channels.
 
@@ -94,8 +115,8 @@ def ssim(image: Image, target: Image) -> float:
         ValueError: the shapes differ or a side is too short.
     """
     _check_pair(image, target)
-    if min(image.shape[:2]) < 2 * _SSIM_WINDOW_RADIUS_PX + 1:
-        raise ValueError(f"SSIM needs sides of 11 pixels or more, got {image.shape[:2]}")
+    if min(image.shape[:2]) < SSIM_LEAST_PX:
+        raise ValueError(f"SSIM needs sides of {SSIM_LEAST_PX} pixels or more, {image.shape[:2]}")
     x, y = image.astype(np.float64), target.astype(np.float64)
     mean_x, mean_y = _window_mean(x), _window_mean(y)
     variance_x = _window_mean(x * x) - mean_x**2

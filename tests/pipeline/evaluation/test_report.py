@@ -33,13 +33,13 @@ def evaluation() -> Evaluation:
             seed=3,
             training_identities=40,
             face_coverage=0.25,
-            failed_identities=(29,),
+            failed_identities=("29",),
         ),
         candidates=(VIEWS, FLOOR),
         scores={
-            9: {VIEWS.key: scores(18, 0.6), FLOOR.key: scores(14)},
-            19: {VIEWS.key: scores(20, 0.8), FLOOR.key: scores(15)},
-            39: {VIEWS.key: scores(16), FLOOR.key: scores(13)},
+            "9": {VIEWS.key: scores(18, 0.6), FLOOR.key: scores(14)},
+            "19": {VIEWS.key: scores(20, 0.8), FLOOR.key: scores(15)},
+            "39": {VIEWS.key: scores(16), FLOOR.key: scores(13)},
         },
         azimuths_deg=(0.0, 180.0),
     )
@@ -52,16 +52,19 @@ def test_json_survives_and_holds_no_nan(evaluation: Evaluation) -> None:
     assert views["psnr_db"] == {
         "mean": 18.0,
         "standard_error": pytest.approx(2 / np.sqrt(3), abs=1e-6),
+        "standard_deviation": 2.0,
         "subjects": 3,
+        "coverage": 1.0,
     }
     assert views["csim"]["mean"] == pytest.approx(0.7)
     assert views["csim"]["subjects"] == 2
+    assert views["csim"]["coverage"] == pytest.approx(2 / 6, abs=1e-6)
     assert views["psnr_db_by_azimuth"] == [17.0, 19.0]
     assert back["by_identity"]["39"][VIEWS.key]["csim"] is None
 
 
 def test_subjects_are_ranked_best_first(evaluation: Evaluation) -> None:
-    assert evaluation.ranked(VIEWS) == [19, 9, 39]
+    assert evaluation.ranked(VIEWS) == ["19", "9", "39"]
 
 
 def test_table_has_products_before_floors(evaluation: Evaluation) -> None:
@@ -75,14 +78,14 @@ def test_table_has_products_before_floors(evaluation: Evaluation) -> None:
 
 def test_report_says_how_and_what_failed(evaluation: Evaluation) -> None:
     text = report(evaluation.to_json())
-    for said in ("3 held-out", "front view", "25 % of views", "40 training", "[29]", "| 180 |"):
+    for said in ("3 held-out", "front view", "25 % of views", "40 training", "['29']", "| 180 |"):
         assert said in text
 
 
 def test_notes_say_how_far_products_are_above_the_nearest_identity(evaluation: Evaluation) -> None:
     assert "beaten" not in notes(evaluation.to_json())
     nearest = Candidate(name="nearest identity", size_px=32, is_floor=True)
-    floors = {9: 17.0, 19: 18.0, 39: 16.0}
+    floors = {"9": 17.0, "19": 18.0, "39": 16.0}
     scored = {i: {**s, nearest.key: scores(floors[i])} for i, s in evaluation.scores.items()}
     above = replace(evaluation, candidates=(VIEWS, nearest), scores=scored)
     assert "beaten as follows: views by 1.00 +- 0.58 dB." in notes(above.to_json())
