@@ -26,7 +26,7 @@ from pipeline.diffusion.loading import load_pipeline, load_vae
 from pipeline.diffusion.pipeline import OrbitPipeline, Portraits
 from pipeline.diffusion.samplers import Sampler, dpm_scheduler, edm_scheduler
 from pipeline.digital_human.dataset import HeadDataset
-from pipeline.evaluation.subjects import Subject, held_out_subjects
+from pipeline.evaluation.subjects import Subject, digital_humans
 from pipeline.images import resize, to_signed
 from pipeline.model_config import ModelConfig
 from pipeline.model_folder import EMBEDDED
@@ -211,7 +211,8 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     config, vae = ModelConfig.load(args.model), load_vae(args.model)
     dataset = HeadDataset(args.data, "test")
-    subjects = list(held_out_subjects(dataset, args.subjects, args.condition))
+    held_out = digital_humans(dataset, args.subjects, args.condition)
+    subjects = [held_out.load(key) for key in held_out.keys]
     lowres: list[Tensor] | None = None
     for folder in ("lowres", "highres"):
         stage = load_pipeline(args.model, folder, "cpu", vae)

@@ -1,4 +1,4 @@
-"""``headsplat evaluate``: how good the views and avatars of held-out digital humans are."""
+"""``headsplat evaluate``: how good the views and avatars of held-out heads are."""
 
 import json as json_module
 import sys
@@ -10,30 +10,49 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from pipeline.errors import UsageError
+from pipeline.errors import InputError, ProcessingError, UsageError
 
 if TYPE_CHECKING:
     from pipeline.digital_human.dataset import HeadDataset
-    from pipeline.evaluation.generate import Outcome
+    from pipeline.evaluation.generate import Outcome, Yardsticks
     from pipeline.evaluation.results import Evaluation
+    from pipeline.evaluation.subjects import HeldOut
+    from pipeline.portrait.faces import FaceEmbedder
     from pipeline.stage import Stage
 
 GENERATING = ("LowRes", "HighRes", "Reconstruct")
-"""Stages that are evaluated; the digital human takes the place of what runs before them."""
+"""Stages that are evaluated; the subject's portrait takes the place of what runs before them."""
+PEOPLE = {"front": 20, "photo": 20, "paper": 10, "nersemble": 14}
+"""How many each protocol has, unless told otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateOptions:
-    """Measure a model on digital humans that no training saw, beside floors that need no model.
+    """Measure a model on heads that no training saw, beside floors that need no model.
 
     Example: headsplat evaluate --data heads/ -o evaluation/ --identities 20
+    Example: headsplat evaluate --protocol paper --data test/ --floors heads/ -o table/ --align
+    Example: headsplat evaluate --protocol nersemble --data nersemble_v2/ -o photos/ --align
 
     Attributes:
-        data: folder or URI of a dataset of digital humans, see headsplat heads render.
+        data: folder or URI of a dataset of digital humans, see headsplat heads render; for
+            nersemble the folder that it was downloaded to.
         output: folder for evaluation.json, report.md and sheet.png.
         model: model folder; without it, the one that ships with headsplat.
-        identities: how many held-out people, the first ones of the dataset.
-        condition: the portrait is the front view, or a random view from anywhere in front.
+        protocol: front and photo, the first held-out people of any dataset, whose portrait is the
+            front view or a random one from anywhere in front; paper, ten people in five
+            expressions each; nersemble, photos of fourteen real people in two expressions each.
+        identities: how many people, the first ones; by default as many as the protocol has, 20 for
+            front and photo.
+        floors: dataset whose training identities the floors are drawn from; by default --data.
+        align: also compare after an alignment by landmarks.
+        renders: another method's views to score beside ours, NAME=FOLDER.
+        evaluator: folder with the ArcFace network of CSIM; by default the model's own evaluator.
+        lpips_vgg: files of VGG16 and of the linear layers of LPIPS for it.
+        lpips_alex: the same for AlexNet.
+        dreamsim: cache folder of the package dreamsim.
+        export: write each subject's portrait and cameras to this folder, for other methods to
+            start from, and stop.
         seed: of the generation.
         documents: Markdown files in which the table between the evaluation marks is replaced.
         json: print evaluation.json instead of the table.
@@ -42,8 +61,16 @@ class EvaluateOptions:
     data: str
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     model: Path | None = None
-    identities: int = 20
-    condition: Literal["front", "photo"] = "front"
+    protocol: Literal["front", "photo", "paper", "nersemble"] = "front"
+    identities: int | None = None
+    floors: str | None = None
+    align: bool = False
+    renders: tuple[str, ...] = ()
+    evaluator: Path | None = None
+    lpips_vgg: tuple[Path, ...] = ()
+    lpips_alex: tuple[Path, ...] = ()
+    dreamsim: Path | None = None
+    export: Path | None = None
     seed: int = 0
     documents: tuple[Path, ...] = ()
     json: bool = False
@@ -53,20 +80,36 @@ def evaluate(options: EvaluateOptions) -> int:
     """Evaluate a model, write the report and print its table; return the exit code.
 
     Raises:
-        UsageError: there are no held-out or no training identities, or no identity succeeded.
-        ModelNotFound: the model or its evaluator is missing.
+        UsageError: there are no held-out or no training identities, no subject succeeded, or
+            renders are missing.
+        ModelNotFound: the model or a network of it is missing, or weights given for a metric are
+            not what they should be.
         UnreadableSource: the dataset is missing.
+        BackendUnavailable: NeRSemble's videos cannot be read here.
     """
     from pipeline.evaluation.report import notes, table
     from pipeline.graph import GraphOptions, build_graph, build_recipe
 
-    _check_orbit(options)
+    if options.export is not None:
+        return _export(options, options.export)
+    if options.protocol != "nersemble":
+        _check_orbit(options)
     choices = GraphOptions(model=options.model, seed=options.seed)
     graph = build_graph(choices, str(options.output), build_recipe(choices))
     stages = [stage for stage in graph if stage.name in GENERATING]
     found = evaluate_stages(options, stages, lambda line: print(line, file=sys.stderr, flush=True))
     print(json_module.dumps(found) if options.json else f"{table(found)}\n{notes(found)}")
     return int(bool(found["setup"]["failed_identities"]))
+
+
+def _export(options: EvaluateOptions, folder: Path) -> int:
+    from pipeline.evaluation.renders import write_portraits
+    from pipeline.model_folder import resolve_model
+
+    count = write_portraits(_held_out(options, resolve_model(options.model)), folder)
+    record = {"subjects": count, "folder": str(folder)}
+    print(json_module.dumps(record) if options.json else f"{count} subjects in {folder}")
+    return 0
 
 
 def _check_orbit(options: EvaluateOptions) -> None:
@@ -88,80 +131,182 @@ def evaluate_stages(
     options: EvaluateOptions, stages: "Sequence[Stage]", say: Callable[[str], None]
 ) -> dict[str, Any]:
     """`evaluate` for given stages, which turn a portrait into views and Gaussians."""
-    from pipeline.digital_human.dataset import HeadDataset
     from pipeline.model_folder import resolve_model
 
-    if options.identities < 1:
-        raise UsageError(f"identities is {options.identities}; it must be at least 1")
     model = resolve_model(options.model)
-    training = HeadDataset(options.data, "train")
-    if not training.sequences:
-        raise UsageError(f"{options.data} has no training identity to draw floors from")
+    training = _training(options)
+    held_out = _held_out(options, model)
     for path in options.documents:
         _document(path)
-    outcomes = _outcomes(options, model, stages, training, say)
-    found = _evaluation(options, model, training, outcomes)
+    yardsticks, unavailable = _yardsticks(options, model, training, held_out)
+    outcomes, failed = _outcomes(options, model, stages, held_out, yardsticks, say)
+    if not outcomes:
+        first = next(iter(failed.values()))
+        raise UsageError(f"no subject could be evaluated; the first failed: {first}")
+    found = _evaluation(options, model, training, held_out, outcomes, failed, unavailable)
     documents = {path: _document(path) for path in options.documents}
     return _write(options, found, outcomes, documents)
+
+
+def _held_out(options: EvaluateOptions, model: Path) -> "HeldOut":
+    from pipeline.digital_human.dataset import HeadDataset
+    from pipeline.evaluation.subjects import digital_humans, paper_set
+
+    people = PEOPLE[options.protocol] if options.identities is None else options.identities
+    if people < 1:
+        raise UsageError(f"identities is {people}; it must be at least 1")
+    if options.protocol == "nersemble":
+        return _nersemble(options, model, people)
+    dataset = HeadDataset(options.data, "test")
+    if options.protocol == "paper":
+        return paper_set(dataset, people)
+    return digital_humans(dataset, people, options.protocol)
+
+
+def _nersemble(options: EvaluateOptions, model: Path, people: int) -> "HeldOut":
+    from pipeline.evaluation.keypoints import finder
+    from pipeline.evaluation.nersemble import nersemble
+    from pipeline.model_config import FACE_FOLDER, ModelConfig
+    from pipeline.portrait.faces import FacePack
+    from pipeline.portrait.matting import Matting
+    from pipeline.stages.prepare import MATTING_FILE
+
+    if options.floors is not None:
+        raise UsageError(
+            "floors are orbits of digital humans, and NeRSemble's cameras stand on no "
+            "orbit; leave --floors out"
+        )
+    return nersemble(
+        Path(options.data),
+        people,
+        finder(FacePack(model / FACE_FOLDER)),
+        Matting(model / MATTING_FILE).cut_out,
+        ModelConfig.load(model).portrait_px,
+    )
+
+
+def _training(options: EvaluateOptions) -> "HeadDataset | None":
+    """The dataset that floors are drawn from; test sets need not bring one."""
+    from pipeline.digital_human.dataset import HeadDataset
+
+    address = options.floors or (None if options.protocol == "nersemble" else options.data)
+    if address is None:
+        return None
+    training = HeadDataset(address, "train")
+    if training.sequences:
+        return training
+    if options.protocol == "paper" and options.floors is None:
+        return None
+    raise UsageError(f"{address} has no training identity to draw floors from")
+
+
+def _yardsticks(
+    options: EvaluateOptions, model: Path, training: "HeadDataset | None", held_out: "HeldOut"
+) -> "tuple[Yardsticks, dict[str, str]]":
+    from pipeline.evaluation.backbones import BackboneFiles, load_backbones
+    from pipeline.evaluation.floors import FLOORS, Floors
+    from pipeline.evaluation.generate import AVATAR, PRODUCT_COLUMNS, Yardsticks
+    from pipeline.evaluation.keypoints import finder
+    from pipeline.evaluation.renders import find_renders
+    from pipeline.evaluation.subjects import orbit_loader
+    from pipeline.model_config import FACE_FOLDER
+    from pipeline.portrait.faces import FacePack
+
+    taken = (*(name for name, _ in PRODUCT_COLUMNS), AVATAR, *FLOORS)
+    backbones, unavailable = load_backbones(
+        BackboneFiles(
+            evaluator=options.evaluator or model / "evaluator",
+            lpips_vgg=options.lpips_vgg,
+            lpips_alex=options.lpips_alex,
+            dreamsim=options.dreamsim,
+        )
+    )
+
+    @cache
+    def floors_at(size_px: int) -> Floors | None:
+        return None if training is None else Floors(*orbit_loader(training, size_px))
+
+    yardsticks = Yardsticks(
+        floors_at=floors_at,
+        backbones=backbones,
+        find=finder(FacePack(model / FACE_FOLDER)) if options.align else None,
+        renders=find_renders(options.renders, held_out, taken),
+    )
+    return yardsticks, unavailable
 
 
 def _outcomes(
     options: EvaluateOptions,
     model: Path,
     stages: "Sequence[Stage]",
-    training: "HeadDataset",
+    held_out: "HeldOut",
+    yardsticks: "Yardsticks",
     say: Callable[[str], None],
-) -> "list[Outcome]":
-    from pipeline.digital_human.dataset import HeadDataset
-    from pipeline.evaluation.floors import Floors
+) -> "tuple[list[Outcome], dict[str, str]]":
+    """What came of each subject, and why the others failed, by key."""
     from pipeline.evaluation.generate import judge, products
-    from pipeline.evaluation.subjects import held_out_subjects, orbit_loader
     from pipeline.portrait.alpha import on_white
-    from pipeline.portrait.faces import FaceEmbedder
 
-    identify = FaceEmbedder(model / "face").embed
-    evaluator = FaceEmbedder(model / "evaluator").embed
-    floors_at = cache(lambda size_px: Floors(*orbit_loader(training, size_px)))
+    identify = _identity_network(model).embed
     for stage in stages:
         stage.setup("cpu")
     outcomes: list[Outcome] = []
-    held_out = HeadDataset(options.data, "test")
-    for subject in held_out_subjects(held_out, options.identities, options.condition):
-        identity = identify(on_white(subject.portrait), subject.portrait_landmarks)
-        row = products(stages, subject, identity, options.seed)
-        outcomes.append(judge(row, subject, floors_at, evaluator))
-        say(_line(outcomes[-1]))
-    return outcomes
+    failed: dict[str, str] = {}
+    for key in held_out.keys:
+        try:
+            subject = held_out.load(key)
+            identity = identify(on_white(subject.portrait), subject.portrait_landmarks)
+            row = products(stages, subject, identity, options.seed)
+        except (InputError, ProcessingError) as error:
+            failed[key] = str(error)
+            say(f"identity {key}: {error}")
+        else:
+            outcomes.append(judge(row, subject, yardsticks))
+            say(_line(outcomes[-1]))
+    return outcomes, failed
+
+
+def _identity_network(model: Path) -> "FaceEmbedder":
+    """The network that the diffusion stages know, which sees a face or the whole portrait."""
+    from pipeline.model_config import FACE_FOLDER, IDENTITY_FOLDER, ModelConfig
+    from pipeline.portrait.faces import FaceEmbedder, PortraitEmbedder
+
+    if ModelConfig.load(model).identity_input == "portrait":
+        return PortraitEmbedder(model / IDENTITY_FOLDER)
+    return FaceEmbedder(model / FACE_FOLDER)
 
 
 def _evaluation(
-    options: EvaluateOptions, model: Path, training: "HeadDataset", outcomes: "list[Outcome]"
+    options: EvaluateOptions,
+    model: Path,
+    training: "HeadDataset | None",
+    held_out: "HeldOut",
+    outcomes: "list[Outcome]",
+    failed: dict[str, str],
+    unavailable: dict[str, str],
 ) -> "Evaluation":
-    from pipeline.evaluation.generate import candidates_of, face_coverage
+    from pipeline.evaluation.generate import face_coverage
     from pipeline.evaluation.results import Evaluation, Setup
     from pipeline.evaluation.subjects import first_sequences
     from pipeline.model_folder import model_hash
 
-    done = [outcome for outcome in outcomes if outcome.error is None]
-    if not done:
-        raise UsageError(f"no identity could be evaluated; the first failed in {outcomes[0].error}")
     setup = Setup(
         model=model.name,
         model_hash=model_hash(model),
-        data=training.root.path.rpartition("/")[2],
-        condition=options.condition,
+        data=options.data.rstrip("/").rpartition("/")[2],
+        condition=held_out.condition,
+        protocol=held_out.protocol,
         seed=options.seed,
-        training_identities=len(first_sequences(training)),
-        face_coverage=face_coverage(outcome.subject for outcome in done),
-        failed_identities=tuple(
-            str(o.subject.identity_id) for o in outcomes if o.error is not None
-        ),
+        training_identities=0 if training is None else len(first_sequences(training)),
+        face_coverage=face_coverage(outcome.subject for outcome in outcomes),
+        failed_identities=tuple(failed),
     )
     return Evaluation(
         setup=setup,
-        candidates=candidates_of(done[0]),
-        scores={str(outcome.subject.identity_id): outcome.scores for outcome in done},
-        azimuths_deg=done[0].subject.azimuths_deg.tolist(),
+        candidates=outcomes[0].candidates,
+        scores={outcome.subject.key: outcome.scores for outcome in outcomes},
+        azimuths_deg=outcomes[0].subject.azimuths_deg.tolist(),
+        unavailable=unavailable,
     )
 
 
@@ -198,8 +343,6 @@ def _document(path: Path) -> str:
 
 
 def _line(outcome: "Outcome") -> str:
-    name = f"identity {outcome.subject.identity_id}"
-    if outcome.error is not None:
-        return f"{name}: {outcome.error}"
     means = ((key, scores.means()["psnr_db"]) for key, scores in outcome.scores.items())
-    return f"{name}: " + ", ".join(f"{key} {psnr_db:.2f} dB" for key, psnr_db in means)
+    listed = ", ".join(f"{key} {psnr_db:.2f} dB" for key, psnr_db in means)
+    return f"identity {outcome.subject.key}: {listed}"

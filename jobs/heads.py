@@ -41,9 +41,12 @@ class RenderOptions:
     Example: headsplat heads render heads/
     Example: headsplat heads render s3://bucket/heads --identities 1000 --address auto
     Example: headsplat heads render heads/ --appearances 1 --elevations 0 --random-views 8
+    Example: headsplat heads render test/ --protocol paper --elevations 0
 
     Attributes:
         out: folder or URI of the dataset.
+        protocol: render the test set of headsplat evaluate --protocol paper: of the options below,
+            identities and start do not count then.
         identities: how many people.
         start: number of the first identity.
         appearances: sequences per person; ten never repeat an expression or an accessory.
@@ -62,6 +65,7 @@ class RenderOptions:
     """
 
     out: tyro.conf.Positional[str]
+    protocol: Literal["paper"] | None = None
     identities: int = 227
     start: int = 0
     appearances: int = 10
@@ -92,7 +96,8 @@ def render(options: RenderOptions) -> int:
     from pipeline.storage import check_writable, locate
 
     started = time.monotonic()
-    dataset, wanted = _dataset(options), _wanted(options)
+    dataset = _dataset(options)
+    wanted = _wanted(options) if options.protocol is None else _paper_set(dataset)
     root = locate(options.out)
     check_writable(root)
     prepare(root, dataset)
@@ -131,6 +136,13 @@ def _dataset(options: RenderOptions) -> "DatasetOptions":
         ground_truth=options.ground_truth,
         look=options.look,
     )
+
+
+def _paper_set(dataset: "DatasetOptions") -> list[int]:
+    from pipeline.evaluation.paper_set import check_paper_options, paper_sequences
+
+    check_paper_options(dataset)
+    return paper_sequences()
 
 
 def _wanted(options: RenderOptions) -> range:

@@ -58,11 +58,16 @@ class Floors:
         errors = [float(np.mean((candidate - wanted) ** 2)) for candidate in self._fronts]
         return self._load_views(int(np.argmin(errors)))
 
-    def portrait_copy(self, portrait: Views) -> Views:
-        """The portrait [H, W, 3] uint8 in place of every view."""
-        return np.repeat(portrait[None], len(self.mean_image), 0)
-
     def guesses(self, front: Views, portrait: Views) -> dict[str, Views]:
         """Every floor's views [V, H, W, 3] of one subject, keyed and ordered as `FLOORS`."""
-        guessed = (self.nearest_identity(front), self.mean_image, self.portrait_copy(portrait))
+        guessed = (
+            self.nearest_identity(front),
+            self.mean_image,
+            portrait_copy(portrait, len(self.mean_image)),
+        )
         return dict(zip(FLOORS, guessed, strict=True))
+
+
+def portrait_copy(portrait: Views, views: int) -> Views:
+    """The portrait [H, W, 3] uint8 in place of every view: the floor that needs no training set."""
+    return np.repeat(portrait[None], views, 0)

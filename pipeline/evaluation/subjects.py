@@ -1,15 +1,16 @@
 """Held-out digital humans as evaluation subjects: a portrait to start from, true views to meet."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.cameras import Cameras
+from pipeline.cameras import Cameras, azimuth_distance_deg
 from pipeline.digital_human.dataset import HeadDataset, Sequence
 from pipeline.errors import UsageError
+from pipeline.evaluation.paper_set import check_paper_set, paper_sequences
 from pipeline.images import resize
 from pipeline.portrait.alpha import on_white
 from pipeline.portrait.framing import frame_render
@@ -24,19 +25,21 @@ class Subject:
     """One held-out head.
 
     Attributes:
-        identity_id: whose it is.
+        key: the identity, or "identity/sequence" where the set has several expressions of one.
         portrait: [H, W, 4] uint8 straight alpha, framed as `Prepare` frames photos.
         portrait_landmarks: [5, 2] pixels in ``portrait``, in ArcFace's order.
         azimuth_deg: of the portrait's camera.
         elevation_deg: of the portrait's camera.
-        views: [V, H, W, 3] uint8, the true orbit on white.
+        views: [V, H, W, 3] uint8, the true views on white.
         cameras: of ``views``.
         azimuths_deg: [V], of ``views``.
         landmarks: [V, 5, 2] pixels in ``views``.
         face_visible: [V], whether all five landmarks can be seen.
+        on_orbit: whether ``views`` are a model's orbit, so that its views can be compared.
+        head_scale: size of the head in the cameras' world, in that of the canonical frame.
     """
 
-    identity_id: int
+    key: str
     portrait: Pixels
     portrait_landmarks: Floats
     azimuth_deg: float
@@ -46,11 +49,37 @@ class Subject:
     azimuths_deg: Floats
     landmarks: Floats
     face_visible: npt.NDArray[np.bool_]
+    on_orbit: bool = True
+    head_scale: float = 1.0
+
+    @property
+    def front(self) -> int:
+        """Number of the view that looks straightest at the face."""
+        return int(np.argmin(azimuth_distance_deg(self.azimuths_deg, 0.0)))
 
 
-def held_out_subjects(
-    dataset: HeadDataset, identities: int, condition: Condition
-) -> Iterator[Subject]:
+@dataclass(frozen=True, kw_only=True)
+class HeldOut:
+    """The subjects of an evaluation; each is loaded when its turn comes.
+
+    Attributes:
+        protocol: ``front``, ``photo``, ``paper`` or ``nersemble``.
+        condition: which view the portraits are.
+        keys: of the subjects.
+        views: how many each has.
+        size_px: side of the true views.
+        load: from a key to its subject; raises `InputError` if that one cannot be used.
+    """
+
+    protocol: str
+    condition: Condition
+    keys: tuple[str, ...]
+    views: int
+    size_px: int
+    load: Callable[[str], Subject]
+
+
+def digital_humans(dataset: HeadDataset, identities: int, condition: Condition) -> HeldOut:
     """The first sequence of each of the first ``identities`` held-out identities.
 
     Args:
@@ -66,15 +95,44 @@ def held_out_subjects(
     sequences = first_sequences(dataset)[:identities]
     if not sequences:
         raise UsageError("the dataset has no held-out identity; render 10 identities or more")
-    photos = dataset.options.random()
-    if condition == "photo" and not photos:
+    if condition == "photo" and not dataset.options.random():
         raise UsageError(
             f"{dataset.root.uri} has no random views to start from; render it with "
             "--random-views, or take the front as condition"
         )
-    views = [*dataset.options.ring(), *photos]
-    for sequence_id in sequences:
-        yield _subject(dataset.load(sequence_id, views), condition)
+    keys = {str(dataset.options.identity_of(number)): number for number in sequences}
+    return _held_out(dataset, condition, condition, keys)
+
+
+def paper_set(dataset: HeadDataset, identities: int) -> HeldOut:
+    """The paper's protocol: five expressions of each of ten identities, see `paper_sequences`.
+
+    Args:
+        dataset: opened with ``split="test"``.
+        identities: how many of the ten, the first ones.
+
+    Raises:
+        UsageError: the dataset is not the protocol's, or lacks sequences of it.
+        UnreadableSource: it has no orbit at elevation 0.
+    """
+    sequences = check_paper_set(dataset, paper_sequences(identities))
+    keys = {f"{dataset.options.identity_of(number)}/{number}": number for number in sequences}
+    return _held_out(dataset, "paper", "front", keys)
+
+
+def _held_out(
+    dataset: HeadDataset, protocol: str, condition: Condition, keys: Mapping[str, int]
+) -> HeldOut:
+    ring = dataset.options.ring()
+    views = [*ring, *(dataset.options.random() if condition == "photo" else [])]
+    return HeldOut(
+        protocol=protocol,
+        condition=condition,
+        keys=tuple(keys),
+        views=len(ring),
+        size_px=dataset.options.size_px,
+        load=lambda key: _subject(key, dataset.load(keys[key], views), condition),
+    )
 
 
 def first_sequences(dataset: HeadDataset) -> list[int]:
@@ -99,7 +157,7 @@ def orbit_loader(dataset: HeadDataset, size_px: int) -> tuple[Callable[[int], Pi
     return load, len(sequences)
 
 
-def _subject(sequence: Sequence, condition: Condition) -> Subject:
+def _subject(key: str, sequence: Sequence, condition: Condition) -> Subject:
     orbit = sequence.ring()
     portrait = _portrait_index(sequence, condition)
     image, landmarks = frame_render(
@@ -108,7 +166,7 @@ def _subject(sequence: Sequence, condition: Condition) -> Subject:
         sequence.landmarks[portrait],
     )
     return Subject(
-        identity_id=sequence.identity_id,
+        key=key,
         portrait=image,
         portrait_landmarks=landmarks,
         azimuth_deg=float(sequence.azimuth_deg[portrait]),

@@ -1,0 +1,150 @@
+"""Bringing heads into line by their landmarks before they are compared.
+
+Methods place heads differently, and what is displaced scores badly whatever it looks like.
+Landmarks of truth and candidate, both found by the same detector, say by which similarity they
+differ: in the plane, one of the front view, applied to all views alike; in space, one of landmarks
+triangulated with the true cameras, after which an avatar is rendered again. One for each view would
+hide wrong poses.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.spatial.transform import Rotation
+
+from pipeline.cameras import Cameras
+from pipeline.gaussians import Gaussians
+from pipeline.portrait.alignment import similarity, warp
+from pipeline.portrait.faces import FacePack, largest
+
+Pixels = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float64]
+Find = Callable[[Pixels], Floats | None]
+"""From an image [H, W, 3] uint8 to its face's five landmarks [5, 2] in pixels, if it shows one."""
+_WHITE = (255, 255, 255)
+
+
+def finder(pack: FacePack) -> Find:
+    """The detector of a face pack, as `Find` wants it; of several faces it takes the main one."""
+
+    def find(image: Pixels) -> Floats | None:
+        faces = pack.find(image)
+        return largest(faces).landmarks if faces else None
+
+    return find
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """A map of space that keeps angles: ``x -> scale * rotation @ x + shift``.
+
+    Attributes:
+        scale: positive.
+        rotation: [3, 3] float64, proper.
+        shift: [3] float64, world units.
+    """
+
+    scale: float
+    rotation: Floats
+    shift: Floats
+
+    def apply(self, points: npt.ArrayLike) -> Floats:
+        """Map points [N, 3]."""
+        return self.scale * np.asarray(points, np.float64) @ self.rotation.T + self.shift
+
+    def move(self, gaussians: Gaussians) -> Gaussians:
+        """Map Gaussians: their places, sizes and rotations."""
+        turned = Rotation.from_matrix(self.rotation) * Rotation.from_quat(
+            gaussians.quats.double().numpy(), scalar_first=True
+        )
+        quats = np.asarray(turned.as_quat(scalar_first=True), np.float32)
+        return Gaussians(
+            means=torch.from_numpy(self.apply(gaussians.means.numpy()).astype(np.float32)),
+            quats=torch.from_numpy(quats),
+            scales=gaussians.scales * self.scale,
+            opacities=gaussians.opacities,
+            colors=gaussians.colors,
+        )
+
+
+def umeyama(source: npt.ArrayLike, target: npt.ArrayLike) -> Similarity:
+    """The least-squares similarity that takes ``source`` to ``target`` (Umeyama 1991).
+
+    Args:
+        source: [N, 3] points, N >= 3, not all on a line.
+        target: [N, 3] points.
+    """
+    x, y = np.asarray(source, np.float64), np.asarray(target, np.float64)
+    x_mean, y_mean = x.mean(0), y.mean(0)
+    rotation = Rotation.align_vectors(y - y_mean, x - x_mean)[0].as_matrix()
+    turned = (x - x_mean) @ rotation.T
+    scale = float(np.sum(turned * (y - y_mean)) / np.sum(turned**2))
+    return Similarity(scale, rotation, y_mean - scale * rotation @ x_mean)
+
+
+def triangulate(cameras: Cameras, pixels: npt.ArrayLike, size_px: int) -> Floats:
+    """The points that V cameras see at these pixels, by linear least squares.
+
+    Args:
+        cameras: V >= 2 of them, not all at one place.
+        pixels: [V, N, 2], x right, y down.
+        size_px: side of the images.
+
+    Returns:
+        [N, 3] world units.
+    """
+    projections = cameras.intrinsics(size_px) @ cameras.world_to_cam[:, :3]  # [V, 3, 4]
+    seen = np.asarray(pixels, np.float64)
+    # each pixel coordinate u gives one equation: (P[axis] - u P[2]) X = 0
+    equations = projections[:, None, :2] - seen[..., None] * projections[:, None, 2:]
+    rows = equations.swapaxes(0, 1).reshape(seen.shape[1], -1, 4)
+    rows /= np.linalg.norm(rows[..., :3], axis=-1, keepdims=True)
+    return np.stack([np.linalg.lstsq(one[:, :3], -one[:, 3], rcond=None)[0] for one in rows])
+
+
+def aligned_in_the_plane(images: Pixels, targets: Pixels, front: int, find: Find) -> Pixels | None:
+    """All views, moved by the similarity that takes the front view's landmarks to the true ones.
+
+    Args:
+        images: [V, H, W, 3] uint8 on white.
+        targets: the same of the truth.
+        front: number of the front view.
+        find: landmark detector.
+
+    Returns:
+        [V, H, W, 3] uint8 on white; None if no face is found in one of the front views.
+    """
+    found, wanted = find(images[front]), find(targets[front])
+    if found is None or wanted is None:
+        return None
+    transform = similarity(found, wanted)
+    size = (images.shape[2], images.shape[1])
+    return np.stack([warp(image, transform, size, _WHITE) for image in images])
+
+
+def alignment_in_space(
+    images: Pixels, targets: Pixels, cameras: Cameras, find: Find
+) -> Similarity | None:
+    """The similarity that takes a candidate's landmarks in space to the true ones.
+
+    Args:
+        images: [V, H, W, 3] uint8, renders of the candidate.
+        targets: the same of the truth.
+        cameras: V cameras, of both.
+        find: landmark detector.
+
+    Returns:
+        None if fewer than two views show a face in both.
+    """
+    found = [(find(image), find(target)) for image, target in zip(images, targets, strict=True)]
+    both = [view for view, (a, b) in enumerate(found) if a is not None and b is not None]
+    if len(both) < 2:
+        return None
+    points = (
+        triangulate(cameras[both], [found[view][side] for view in both], images.shape[1])
+        for side in (0, 1)
+    )
+    return umeyama(*points)
