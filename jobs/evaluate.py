@@ -166,8 +166,8 @@ def _held_out(options: EvaluateOptions, model: Path) -> "HeldOut":
 def _nersemble(options: EvaluateOptions, model: Path, people: int) -> "HeldOut":
     from pipeline.evaluation.keypoints import finder
     from pipeline.evaluation.nersemble import nersemble
-    from pipeline.model_config import FACE_FOLDER, ModelConfig
-    from pipeline.portrait.faces import FacePack
+    from pipeline.model_config import ModelConfig
+    from pipeline.portrait.faces import FACE_FOLDER, FacePack
     from pipeline.portrait.matting import Matting
     from pipeline.stages.prepare import MATTING_FILE
 
@@ -209,8 +209,7 @@ def _yardsticks(
     from pipeline.evaluation.keypoints import finder
     from pipeline.evaluation.renders import find_renders
     from pipeline.evaluation.subjects import orbit_loader
-    from pipeline.model_config import FACE_FOLDER
-    from pipeline.portrait.faces import FacePack
+    from pipeline.portrait.faces import FACE_FOLDER, FacePack
 
     taken = (*(name for name, _ in PRODUCT_COLUMNS), AVATAR, *FLOORS)
     backbones, unavailable = load_backbones(
@@ -268,8 +267,8 @@ def _outcomes(
 
 def _identity_network(model: Path) -> "FaceEmbedder":
     """The network that the diffusion stages know, which sees a face or the whole portrait."""
-    from pipeline.model_config import FACE_FOLDER, IDENTITY_FOLDER, ModelConfig
-    from pipeline.portrait.faces import FaceEmbedder, PortraitEmbedder
+    from pipeline.model_config import IDENTITY_FOLDER, ModelConfig
+    from pipeline.portrait.faces import FACE_FOLDER, FaceEmbedder, PortraitEmbedder
 
     if ModelConfig.load(model).identity_input == "portrait":
         return PortraitEmbedder(model / IDENTITY_FOLDER)

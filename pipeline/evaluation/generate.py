@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.cameras import Cameras
 from pipeline.errors import ProcessingError
 from pipeline.evaluation.floors import NEAREST_IDENTITY, PORTRAIT_COPY, Floors, portrait_copy
 from pipeline.evaluation.keypoints import (
@@ -99,11 +98,6 @@ def products(
     if rows[0].get("outcome") is not None:
         raise ProcessingError(f"{rows[0]['error_stage']}: {rows[0]['error_message']}")
     return rows[0]
-
-
-def render_avatar(gaussians: npt.NDArray[np.float32], cameras: Cameras, size_px: int) -> Pixels:
-    """An avatar [N, 14] seen from V cameras, [V, size_px, size_px, 3] uint8."""
-    return render_u8(Gaussians.from_array(gaussians), cameras, size_px)
 
 
 def judge(row: Row, subject: Subject, yardsticks: Yardsticks) -> Outcome:

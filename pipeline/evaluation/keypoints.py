@@ -96,7 +96,8 @@ def triangulate(cameras: Cameras, pixels: npt.ArrayLike, size_px: int) -> Floats
     Returns:
         [N, 3] world units.
     """
-    projections = cameras.intrinsics(size_px) @ cameras.world_to_cam[:, :3]  # [V, 3, 4]
+    intrinsics = cameras.intrinsics(size_px).astype(np.float64)
+    projections = intrinsics @ cameras.world_to_cam[:, :3]  # [V, 3, 4]
     seen = np.asarray(pixels, np.float64)
     # each pixel coordinate u gives one equation: (P[axis] - u P[2]) X = 0
     equations = projections[:, None, :2] - seen[..., None] * projections[:, None, 2:]

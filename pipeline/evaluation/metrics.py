@@ -116,7 +116,8 @@ def ssim(image: Image, target: Image) -> float:
     """
     _check_pair(image, target)
     if min(image.shape[:2]) < SSIM_LEAST_PX:
-        raise ValueError(f"SSIM needs sides of {SSIM_LEAST_PX} pixels or more, {image.shape[:2]}")
+        sides = image.shape[:2]
+        raise ValueError(f"SSIM needs sides of {SSIM_LEAST_PX} pixels or more, got {sides}")
     x, y = image.astype(np.float64), target.astype(np.float64)
     mean_x, mean_y = _window_mean(x), _window_mean(y)
     variance_x = _window_mean(x * x) - mean_x**2

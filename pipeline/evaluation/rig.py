@@ -168,6 +168,7 @@ def make_subject(
         azimuths_deg=np.degrees(np.arctan2(places[:, 0], places[:, 2])).astype(np.float32) % 360,
         landmarks=landmarks,
         face_visible=np.isin(np.arange(len(squares)), seen),
+        front=rig.front,
         on_orbit=False,
         head_scale=head_scale,
     )

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.cameras import Cameras, azimuth_distance_deg
+from pipeline.cameras import Cameras
 from pipeline.digital_human.dataset import HeadDataset, Sequence
 from pipeline.errors import UsageError
 from pipeline.evaluation.paper_set import check_paper_set, paper_sequences
@@ -35,6 +35,7 @@ class Subject:
         azimuths_deg: [V], of ``views``.
         landmarks: [V, 5, 2] pixels in ``views``.
         face_visible: [V], whether all five landmarks can be seen.
+        front: number of the view that looks straight at the face.
         on_orbit: whether ``views`` are a model's orbit, so that its views can be compared.
         head_scale: size of the head in the cameras' world, in that of the canonical frame.
     """
@@ -49,13 +50,9 @@ class Subject:
     azimuths_deg: Floats
     landmarks: Floats
     face_visible: npt.NDArray[np.bool_]
+    front: int = 0
     on_orbit: bool = True
     head_scale: float = 1.0
-
-    @property
-    def front(self) -> int:
-        """Number of the view that looks straightest at the face."""
-        return int(np.argmin(azimuth_distance_deg(self.azimuths_deg, 0.0)))
 
 
 @dataclass(frozen=True, kw_only=True)

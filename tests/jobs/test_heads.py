@@ -8,14 +8,16 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from tiny_heads import ball_sequence
 
 from jobs.cli import main
 from jobs.heads import RenderOptions, SequenceTask, render
 from jobs.ray_cluster import connected
 from pipeline.digital_human.dataset import HeadDataset
 from pipeline.digital_human.dataset_options import DatasetOptions
-from pipeline.digital_human.store import prepare, write_sequence
+from pipeline.digital_human.store import list_sequences, prepare, write_sequence, write_table
 from pipeline.errors import UsageError
+from pipeline.evaluation.paper_set import paper_sequences
 from pipeline.storage import locate
 
 pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\..*")  # its own calls
@@ -113,3 +115,29 @@ def test_mistakes_are_told_before_the_work(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"size_px 32 \(not 256\)"):
         render(RenderOptions(out=str(tmp_path), appearances=2))
     assert not (tmp_path / "views").exists()
+
+
+def test_the_papers_test_set_is_fifty_sequences_and_no_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All are there already, so none is rendered and Ray is not started."""
+    dataset = DatasetOptions(size_px=16, samples=1, elevations_deg=(0.0,), views_per_ring=2)
+    options = RenderOptions(
+        out=str(tmp_path),
+        protocol="paper",
+        size=16,
+        samples=1,
+        elevations=(0.0,),
+        views_per_ring=2,
+        json=True,
+    )
+    root = locate(str(tmp_path))
+    prepare(root, dataset)
+    for number in paper_sequences():
+        write_table(root, number, ball_sequence(dataset, number))
+    assert render(options) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert (record["sequences"], record["rendered"], record["views"]) == (50, 0, 100)
+    assert sorted(list_sequences(root)) == paper_sequences()
+    with pytest.raises(UsageError, match="appearances is 3; the paper's test set has appearances"):
+        render(RenderOptions(out=str(tmp_path / "other"), protocol="paper", appearances=3))

@@ -4,7 +4,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from pipeline.evaluation.metrics import PSNR_CEILING_DB, estimate, head_mask, psnr, ssim
+from pipeline.evaluation.metrics import (
+    PSNR_CEILING_DB,
+    estimate,
+    face_box,
+    head_mask,
+    psnr,
+    ssim,
+)
 
 
 def noisy_pair(seed: int, size: tuple[int, int] = (40, 32), spread: int = 60):
@@ -79,5 +86,25 @@ def test_standard_error_is_over_subjects_and_nan_means_no_value() -> None:
     result = estimate([1.0, 2.0, float("nan"), 3.0])
     assert (result.mean, result.subjects) == (2.0, 3)
     assert result.standard_error == pytest.approx(1 / np.sqrt(3))
-    assert np.isnan(estimate([4.0]).standard_error)
+    assert result.standard_deviation == pytest.approx(1)
+    assert np.isnan([estimate([4.0]).standard_error, estimate([4.0]).standard_deviation]).all()
     assert estimate([float("nan")]).subjects == 0
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 2**32 - 1), st.integers(8, 300))
+def test_a_face_box_is_a_square_round_the_landmarks_as_far_as_there_is_image(
+    seed: int, size_px: int
+) -> None:
+    points = np.random.default_rng(seed).uniform(0, size_px, (5, 2))
+    rows, columns = face_box(points, size_px)
+    image = np.zeros((size_px, size_px))
+    image[rows, columns] = 1
+    assert image.any()
+    inside = np.clip(points.round(), 0, size_px - 1).astype(int)
+    assert image[inside[:, 1], inside[:, 0]].all()
+    middle = points * 0.1 + 0.45 * size_px  # far from the border
+    rows, columns = face_box(middle, size_px)
+    side = 2.5 * np.ptp(middle, axis=0).max()
+    assert rows.stop - rows.start == pytest.approx(side, abs=1)
+    assert columns.stop - columns.start == pytest.approx(side, abs=1)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+from torch.nn import functional
 
 from pipeline.errors import ModelNotFound
 from pipeline.reconstruction.lpips import Lpips, load_lpips
@@ -89,3 +90,45 @@ def test_other_tensors_and_damage_are_refused(files, tmp_path):
     torch.save({"run": print}, tmp_path / "code.pth")
     with pytest.raises(ModelNotFound, match=r"code\.pth is no file of LPIPS weights"):
         load_lpips([tmp_path / "code.pth"])
+
+
+def test_alexnet_is_torchvisions_and_its_distance_is_the_published_one(tmp_path):
+    """Shapes of torchvision's AlexNet; the distance against the formula, step by step."""
+    torch.manual_seed(1)
+    model = Lpips("alex", size_px=64)
+    assert sum(one.numel() for one in model.features.parameters()) == 2_469_696
+    places = [0, 3, 6, 8, 10]
+    assert [int(n.split(".")[0]) for n in model.features.state_dict() if "weight" in n] == places
+    for name, weights in model.named_parameters():
+        if name.startswith("lin"):
+            weights.abs_()
+    torch.save({**model.state_dict(), "classifier.1.bias": torch.zeros(2)}, tmp_path / "alex.pth")
+    loaded = load_lpips([tmp_path / "alex.pth"], "alex", size_px=64)
+    images, targets = torch.rand(2, 2, 3, 64, 64)
+    wanted = _alex_lpips(loaded.state_dict(), images, targets)
+    torch.testing.assert_close(loaded(images, targets), wanted)
+    with pytest.raises(
+        ModelNotFound, match=r"alex\.pth are not VGG16 and the linear layers of LPIP"
+    ):
+        load_lpips([tmp_path / "alex.pth"])
+
+
+def _alex_lpips(weights, images, targets):
+    """Zhang et al. 2018, Eq. 1, on the ReLUs of AlexNet, pair by pair and place by place."""
+    strides = {0: (4, 2), 3: (1, 2), 6: (1, 1), 8: (1, 1), 10: (1, 1)}
+    mean, deviation = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])
+    totals = []
+    for pair in zip(images, targets, strict=True):
+        x = [(one - mean[:, None, None]) / deviation[:, None, None] for one in pair]
+        total = torch.zeros(())
+        for number, (place, (stride, padding)) in enumerate(strides.items()):
+            if number in (1, 2):
+                x = [functional.max_pool2d(one, 3, 2) for one in x]
+            name = f"features.{place}"
+            kernel, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
+            x = [functional.conv2d(one, kernel, bias, stride, padding).relu() for one in x]
+            first, second = (one / one.norm(dim=0).clamp(min=1e-10) for one in x)
+            scaled = weights[f"lin{number}.weight"][0, :, 0, 0].sqrt()[:, None, None]
+            total = total + (scaled * (first - second)).norm(dim=0).square().mean()
+        totals.append(total)
+    return torch.stack(totals)
