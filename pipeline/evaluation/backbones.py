@@ -81,10 +81,11 @@ def _lpips(files: tuple[Path, ...], trunk: Trunk) -> Distance | str:
     network = load_lpips(files, trunk, size_px)
 
     def distance(images: Views, targets: Views) -> Floats:
-        pairs = (_in_0_to_1(resize(views, size_px)) for views in (images, targets))
-        chunks = zip(*(views.split(_PAIRS_AT_ONCE) for views in pairs), strict=True)
+        shown, wanted = (_in_0_to_1(resize(views, size_px)) for views in (images, targets))
+        starts = range(0, len(images), _PAIRS_AT_ONCE)
+        parts = [slice(start, start + _PAIRS_AT_ONCE) for start in starts]
         with torch.no_grad():
-            found = torch.cat([network(shown, wanted) for shown, wanted in chunks])
+            found = torch.cat([network(shown[part], wanted[part]) for part in parts])
         return np.asarray(found.numpy(), np.float64)
 
     return distance

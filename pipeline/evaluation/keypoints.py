@@ -140,12 +140,14 @@ def alignment_in_space(
     Returns:
         None if fewer than two views show a face in both.
     """
-    found = [(find(image), find(target)) for image, target in zip(images, targets, strict=True)]
-    both = [view for view, (a, b) in enumerate(found) if a is not None and b is not None]
-    if len(both) < 2:
+    seen, found, wanted = [], [], []
+    for view, (image, target) in enumerate(zip(images, targets, strict=True)):
+        here, there = find(image), find(target)
+        if here is not None and there is not None:
+            seen.append(view)
+            found.append(here)
+            wanted.append(there)
+    if len(seen) < 2:
         return None
-    points = (
-        triangulate(cameras[both], [found[view][side] for view in both], images.shape[1])
-        for side in (0, 1)
-    )
-    return umeyama(*points)
+    size_px = images.shape[1]
+    return umeyama(*(triangulate(cameras[seen], one, size_px) for one in (found, wanted)))

@@ -100,11 +100,11 @@ def find_head(landmarks: Floats, rig: Rig) -> HeadFrame:
 
     Args:
         landmarks: [5, 3] in the rig's world, in ArcFace's order.
-        rig: the cameras, which stand upright on average.
+        rig: the cameras, which stand upright and look from more than one side.
     """
     poses = np.linalg.inv(rig.world_to_cam)
     front = poses[rig.front, :3, 3]
-    up = -poses[:, :3, 1].mean(0)
+    up = _up(poses)
     mean, usual = landmarks.mean(0), MEAN_LANDMARKS.astype(np.float64)
     size = float(np.sqrt(((landmarks - mean) ** 2).sum() / ((usual - usual.mean(0)) ** 2).sum()))
     # the landmarks are in front of the head's centre by as much as the mean head's are
@@ -174,9 +174,14 @@ def make_subject(
     )
 
 
+def _up(poses: Floats) -> Floats:
+    """The direction that is level in no camera [V, 4, 4]: they look down, but do not roll."""
+    upright: Floats = np.linalg.svd(poses[:, :3, 0])[2][-1]
+    return upright if upright @ poses[:, :3, 1].mean(0) < 0 else -upright
+
+
 def _axes(towards_front: Floats, up: Floats) -> Floats:
     """[3, 3] whose columns are left, up and front: level, and facing that way."""
-    upright = up / np.linalg.norm(up)
-    ahead = towards_front - (towards_front @ upright) * upright
+    ahead = towards_front - (towards_front @ up) * up
     ahead = ahead / np.linalg.norm(ahead)
-    return np.column_stack([np.cross(upright, ahead), upright, ahead])
+    return np.column_stack([np.cross(up, ahead), up, ahead])

@@ -107,13 +107,13 @@ def test_cameras_that_move_with_the_gaussians_see_the_same(seed: int) -> None:
 
 def test_a_head_that_is_displaced_in_the_plane_is_put_back() -> None:
     truth = render_u8(dots(), CAMERAS, SIZE_PX)
-    # turned about the axis of the front camera and nearer: one similarity is right for the front
+    # turned about the axis of the front camera and larger: but for perspective a similarity there
     wrong = Similarity(1.2, Rotation.from_euler("z", 12, degrees=True).as_matrix(), np.zeros(3))
     shown = render_u8(wrong.move(dots()), CAMERAS, SIZE_PX)
     aligned = aligned_in_the_plane(shown, truth, 0, find_dots)
     assert aligned is not None
     assert aligned.shape == truth.shape
-    assert find_dots(aligned[0]) == pytest.approx(find_dots(truth[0]), abs=0.3)
+    assert find_dots(aligned[0]) == pytest.approx(find_dots(truth[0]), abs=0.5)
     assert all(psnr(a, t) > psnr(s, t) + 1 for a, s, t in zip(aligned, shown, truth, strict=True))
     assert (aligned[:, 0, 0] == 255).all()
 
