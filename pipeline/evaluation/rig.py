@@ -102,7 +102,7 @@ def find_head(landmarks: Floats, rig: Rig) -> HeadFrame:
         landmarks: [5, 3] in the rig's world, in ArcFace's order.
         rig: the cameras, which stand upright and look from more than one side.
     """
-    poses = np.linalg.inv(rig.world_to_cam)
+    poses = np.asarray(np.linalg.inv(rig.world_to_cam), np.float64)
     front = poses[rig.front, :3, 3]
     up = _up(poses)
     mean, usual = landmarks.mean(0), MEAN_LANDMARKS.astype(np.float64)
