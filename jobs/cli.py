@@ -66,6 +66,13 @@ VERBS: dict[str, Verb] = {
     "evaluate": Verb(
         "jobs.evaluate", "EvaluateOptions", "evaluate", "how good a model is on held-out heads"
     ),
+    "evaluate ablations": Verb(
+        "jobs.ablations", "AblationOptions", "ablations", "what each part of a model is worth"
+    ),
+    "evaluate study": Verb(
+        "jobs.study", "StudyOptions", "study", "a page that asks people what they prefer"
+    ),
+    "evaluate tally": Verb("jobs.study", "TallyOptions", "tally", "what they answered"),
     "convert": Verb(
         "jobs.convert", "ConvertOptions", "convert", "Gaussians from one format to another"
     ),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 GENERATING = ("LowRes", "HighRes", "Reconstruct")
 """Stages that are evaluated; the subject's portrait takes the place of what runs before them."""
+NO_FLOORS = "none"
 PEOPLE = {"front": 20, "photo": 20, "paper": 10, "nersemble": 14}
 """How many each protocol has, unless told otherwise."""
 
@@ -37,14 +38,15 @@ class EvaluateOptions:
     Attributes:
         data: folder or URI of a dataset of digital humans, see headsplat heads render; for
             nersemble the folder that it was downloaded to.
-        output: folder for evaluation.json, report.md and sheet.png.
+        output: folder for evaluation.json, report.md, report.html and sheet.png.
         model: model folder; without it, the one that ships with headsplat.
         protocol: front and photo, the first held-out people of any dataset, whose portrait is the
             front view or a random one from anywhere in front; paper, ten people in five
             expressions each; nersemble, photos of fourteen real people in two expressions each.
         identities: how many people, the first ones; by default as many as the protocol has, 20 for
             front and photo.
-        floors: dataset whose training identities the floors are drawn from; by default --data.
+        floors: dataset whose training identities the floors are drawn from, by default --data; none
+            leaves out what has to be drawn.
         align: also compare after an alignment by landmarks.
         renders: another method's views to score beside ours, NAME=FOLDER.
         evaluator: folder with the ArcFace network of CSIM; by default the model's own evaluator.
@@ -92,8 +94,7 @@ def evaluate(options: EvaluateOptions) -> int:
 
     if options.export is not None:
         return _export(options, options.export)
-    if options.protocol != "nersemble":
-        _check_orbit(options)
+    check_orbit(options)
     choices = GraphOptions(model=options.model, seed=options.seed)
     graph = build_graph(choices, str(options.output), build_recipe(choices))
     stages = [stage for stage in graph if stage.name in GENERATING]
@@ -112,12 +113,18 @@ def _export(options: EvaluateOptions, folder: Path) -> int:
     return 0
 
 
-def _check_orbit(options: EvaluateOptions) -> None:
-    """Refuse a model whose views are not the dataset's: nothing could be compared."""
+def check_orbit(options: EvaluateOptions) -> None:
+    """Refuse a model whose views are not the dataset's: nothing could be compared.
+
+    Raises:
+        UsageError: they are others.
+    """
     from pipeline.digital_human.dataset import HeadDataset
     from pipeline.model_config import ModelConfig
     from pipeline.model_folder import resolve_model
 
+    if options.protocol == "nersemble":
+        return
     made = ModelConfig.load(resolve_model(options.model)).azimuths
     there = HeadDataset(options.data, "test").options.azimuths_deg
     if len(made) != len(there) or max(abs(made - there)) > 0.1:
@@ -171,7 +178,7 @@ def _nersemble(options: EvaluateOptions, model: Path, people: int) -> "HeldOut":
     from pipeline.portrait.matting import Matting
     from pipeline.stages.prepare import MATTING_FILE
 
-    if options.floors is not None:
+    if options.floors not in (None, NO_FLOORS):
         raise UsageError(
             "floors are orbits of digital humans, and NeRSemble's cameras stand on no "
             "orbit; leave --floors out"
@@ -189,9 +196,9 @@ def _training(options: EvaluateOptions) -> "HeadDataset | None":
     """The dataset that floors are drawn from; test sets need not bring one."""
     from pipeline.digital_human.dataset import HeadDataset
 
-    address = options.floors or (None if options.protocol == "nersemble" else options.data)
-    if address is None:
+    if options.floors == NO_FLOORS or options.protocol == "nersemble":
         return None
+    address = options.floors or options.data
     training = HeadDataset(address, "train")
     if training.sequences:
         return training
@@ -214,7 +221,7 @@ def _yardsticks(
     taken = (*(name for name, _ in PRODUCT_COLUMNS), AVATAR, *FLOORS)
     backbones, unavailable = load_backbones(
         BackboneFiles(
-            evaluator=options.evaluator or model / "evaluator",
+            evaluator=_evaluator(options, model),
             lpips_vgg=options.lpips_vgg,
             lpips_alex=options.lpips_alex,
             dreamsim=options.dreamsim,
@@ -298,6 +305,7 @@ def _evaluation(
         seed=options.seed,
         training_identities=0 if training is None else len(first_sequences(training)),
         face_coverage=face_coverage(outcome.subject for outcome in outcomes),
+        evaluator=model_hash(_evaluator(options, model)),
         failed_identities=tuple(failed),
     )
     return Evaluation(
@@ -306,7 +314,13 @@ def _evaluation(
         scores={outcome.subject.key: outcome.scores for outcome in outcomes},
         azimuths_deg=outcomes[0].subject.azimuths_deg.tolist(),
         unavailable=unavailable,
+        labels=_labels(options, outcomes),
     )
+
+
+def _evaluator(options: EvaluateOptions, model: Path) -> Path:
+    """Folder of the network that CSIM is measured with."""
+    return options.evaluator or model / "evaluator"
 
 
 def _write(
@@ -315,19 +329,27 @@ def _write(
     outcomes: "list[Outcome]",
     documents: dict[Path, str],
 ) -> dict[str, Any]:
+    from jobs.evaluation_files import SHEET, write_evaluation
     from pipeline.evaluation.generate import examples
-    from pipeline.evaluation.report import insert_table, report, sheet
+    from pipeline.evaluation.report import insert_table
+    from pipeline.evaluation.sheets import sheet
 
     numbers = found.to_json()
     options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "evaluation.json").write_text(
-        json_module.dumps(numbers, indent=1, allow_nan=False)
-    )
-    (options.output / "report.md").write_text(report(numbers))
-    sheet(examples(found, outcomes)).save(options.output / "sheet.png")
+    sheet(examples(found, outcomes)).save(options.output / SHEET)
+    write_evaluation(options.output, numbers)
     for path, text in documents.items():
         path.write_text(insert_table(text, numbers))
     return numbers
+
+
+def _labels(options: EvaluateOptions, outcomes: "list[Outcome]") -> dict[str, dict[str, str]]:
+    from pipeline.digital_human.dataset import HeadDataset
+    from pipeline.evaluation.groups import labels_of
+
+    real = options.protocol == "nersemble"
+    azimuths_deg = {one.subject.key: one.subject.azimuth_deg for one in outcomes}
+    return labels_of(None if real else HeadDataset(options.data, "test"), azimuths_deg)
 
 
 def _document(path: Path) -> str:

@@ -1,86 +1,90 @@
-"""An evaluation as Markdown and as a picture. Both are made from its JSON alone or its images."""
+"""An evaluation as Markdown, made from its JSON alone."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont
+from collections.abc import Sequence
 
 from pipeline.errors import UsageError
+from pipeline.evaluation.columns import (
+    COLUMNS,
+    PREFERENCE,
+    Json,
+    best_rows,
+    cell,
+    json_estimate,
+    key_of,
+    numbers_of_people,
+    row_name,
+    shown_columns,
+)
 from pipeline.evaluation.floors import NEAREST_IDENTITY
-from pipeline.evaluation.metrics import estimate
-from pipeline.images import resize
-
-Views = npt.NDArray[np.uint8]
+from pipeline.evaluation.groups import groups_table
 
 BEGIN, END = "<!-- evaluation: begin -->", "<!-- evaluation: end -->"
 """Between these lines of a document `insert_table` keeps the table."""
 
-_COLUMNS = (
-    ("psnr_db", "PSNR, dB", 2),
-    ("psnr_head_db", "PSNR on the head, dB", 2),
-    ("ssim", "SSIM", 3),
-    ("csim", "CSIM", 3),
-)
-_LABEL_WIDTH_PX = 130
-_TITLE_HEIGHT_PX = 22
 
+def table(evaluation: Json) -> str:
+    """The results table in Markdown, mean and standard error over people; the best is bold.
 
-def table(evaluation: Mapping[str, Any]) -> str:
-    """The results table in Markdown, mean and standard error over subjects, products first.
-
-    The nearest identity stands at every size, the weaker floors only at the size of the views.
+    Products come first, then other methods, then floors: the nearest identity at every size, the
+    weaker ones only at the size of the views, if there are any. Columns without a number are left out.
 
     Args:
         evaluation: what `Evaluation.to_json` returned, as read from ``evaluation.json``.
     """
+    rows = table_rows(evaluation["summary"])
+    columns = shown_columns(rows)
+    best = [best_rows(rows, column) for column in columns]
     lines = [
-        "| | px | " + " | ".join(title for _, title, _ in _COLUMNS) + " |",
-        "|---|---|" + "---|" * len(_COLUMNS),
+        "| | px | " + " | ".join(column.title for column in columns) + " |",
+        "|---|---|" + "---|" * len(columns),
     ]
-    for row in _worth_a_line(evaluation["summary"]):
-        name = f"floor: {row['name']}" if row["is_floor"] else f"**{row['name']}**"
-        cells = [_cell(row[metric], digits) for metric, _, digits in _COLUMNS]
-        lines.append(f"| {name} | {row['size_px']} | " + " | ".join(cells) + " |")
+    for place, row in enumerate(rows):
+        cells = [cell(row.get(column.metric), column.digits) for column in columns]
+        marked = [
+            f"**{text}**" if place in among else text
+            for text, among in zip(cells, best, strict=True)
+        ]
+        lines.append(f"| {row_name(row)} | {row['size_px']} | " + " | ".join(marked) + " |")
     return "\n".join(lines) + "\n"
 
 
-def notes(evaluation: Mapping[str, Any]) -> str:
-    """How the numbers were made, one paragraph of Markdown."""
-    setup = evaluation["setup"]
-    failed = setup["failed_identities"]
-    return (
-        f"{evaluation['subjects']} held-out digital humans that no training saw, 16 views each, "
-        f"mean +- standard error over subjects; images over white. Portrait: each subject's "
-        f"{setup['condition']} view; model `{setup['model']}` ({setup['model_hash']}), seed "
-        f"{setup['seed']}. CSIM: cosine of an evaluator ArcFace that took no part in the model, on "
-        f"faces aligned by the true landmarks, in the {100 * setup['face_coverage']:.0f} % of "
-        f"views that show a whole face. Floors are drawn from {setup['training_identities']} "
-        "training identities; the nearest identity is chosen by the subject's true front view, and "
-        "the portrait copy is not scored on a view that is the portrait itself."
-        + _leads(evaluation)
-        + (f" Left out because a stage failed: identities {list(failed)}." if failed else "")
-        + "\n"
-    )
+def table_rows(summary: Sequence[Json]) -> list[Json]:
+    """The rows of the summary that are worth a line, in the order of the table."""
+    made = [row for row in summary if not row["is_floor"]]
+    own = [row for row in made if not row["is_baseline"]]
+    sizes_px = {row["name"]: row["size_px"] for row in own}
+    judged_px = sizes_px.get("views", sizes_px.get("avatar"))
+    floors = [
+        row
+        for row in summary
+        if row["is_floor"] and (row["name"] == NEAREST_IDENTITY or row["size_px"] == judged_px)
+    ]
+    return sorted(made, key=lambda row: bool(row["is_baseline"])) + floors
 
 
-def report(evaluation: Mapping[str, Any]) -> str:
-    """The whole report in Markdown: table, notes and PSNR round the orbit."""
-    rows = _worth_a_line(evaluation["summary"])
+def notes(evaluation: Json) -> str:
+    """How the numbers were made, and which are missing: Markdown paragraphs."""
+    return "\n\n".join(note for note in (_how(evaluation), _missing(evaluation)) if note) + "\n"
+
+
+def report(evaluation: Json) -> str:
+    """The whole report in Markdown: table, notes, groups of people, PSNR round the orbit."""
+    rows = table_rows(evaluation["summary"])
     curves = [
-        "| azimuth, deg | " + " | ".join(f"{r['name']} ({r['size_px']})" for r in rows) + " |",
+        "| azimuth, deg | " + " | ".join(f"{row_name(r)} ({r['size_px']})" for r in rows) + " |",
         "|---|" + "---|" * len(rows),
     ]
     for index, azimuth in enumerate(evaluation["azimuths_deg"]):
-        cells = [_number(row["psnr_db_by_azimuth"][index], 1) for row in rows]
+        values = [row["psnr_db_by_azimuth"][index] for row in rows]
+        cells = ["-" if value is None else f"{value:.1f}" for value in values]
         curves.append(f"| {azimuth:g} | " + " | ".join(cells) + " |")
+    groups = groups_table(evaluation)
     return "\n".join(
         [
             "# Evaluation\n",
             table(evaluation),
             notes(evaluation),
+            *([f"## Groups of people\n\n{groups}"] if groups else []),
             "## PSNR round the orbit, dB\n",
             *curves,
             "\n![best, median and worst subject](sheet.png)\n",
@@ -88,7 +92,7 @@ def report(evaluation: Mapping[str, Any]) -> str:
     )
 
 
-def insert_table(document: str, evaluation: Mapping[str, Any]) -> str:
+def insert_table(document: str, evaluation: Json) -> str:
     """``document`` with the table and notes between the `BEGIN` and `END` lines replaced.
 
     Raises:
@@ -110,80 +114,80 @@ def check_document(document: str) -> None:
         raise UsageError(f"the document lacks a line {BEGIN} followed by a line {END}; add both")
 
 
-def sheet(
-    blocks: Sequence[tuple[str, npt.NDArray[np.uint8], Mapping[str, Views]]], thumb_px: int = 96
-) -> Image.Image:
-    """A picture that shows subjects one below the other.
-
-    Args:
-        blocks: for each subject a title, its portrait [H, W, 3] uint8, and its rows: label ->
-            views [V, H, W, 3] uint8.
-        thumb_px: side of each small view.
-    """
-    strips = [strip for block in blocks for strip in _block(*block, thumb_px)]
-    picture = Image.new(
-        "RGB", (max(s.width for s in strips), sum(s.height for s in strips)), "white"
-    )
-    top = 0
-    for strip in strips:
-        picture.paste(strip, (0, top))
-        top += strip.height
-    return picture
-
-
-def _worth_a_line(summary: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    products = [row for row in summary if not row["is_floor"]]
-    view_px = [row["size_px"] for row in products if row["name"] == "views"]
-    floors = [
-        row
-        for row in summary
-        if row["is_floor"] and (row["name"] == NEAREST_IDENTITY or row["size_px"] in view_px)
+def _how(evaluation: Json) -> str:
+    setup, rows = evaluation["setup"], table_rows(evaluation["summary"])
+    failed = setup["failed_identities"]
+    sentences = [
+        f"{evaluation['subjects']} {_people(setup)}, {len(evaluation['azimuths_deg'])} views each, "
+        "mean +- standard error over people; images over white; the best number of an image size "
+        f"is bold. Portrait: each subject's {setup['condition']} view; model `{setup['model']}` "
+        f"({setup['model_hash']}), seed {setup['seed']}.",
+        _coverage(rows),
+        "CSIM: cosine of an evaluator ArcFace that took no part in the model, on faces aligned by "
+        "the true landmarks."
+        if "csim" in [column.metric for column in shown_columns(rows)]
+        else "",
+        f"Floors, which need no model, are drawn from {setup['training_identities']} training "
+        "identities; the nearest identity is chosen by the subject's true front view, and the "
+        "portrait copy is not scored on a view that is the portrait itself."
+        if any(row["is_floor"] for row in rows)
+        else "",
+        _leads(evaluation),
+        _study(evaluation),
+        f"Left out because a stage failed: {', '.join(map(str, failed))}." if failed else "",
     ]
-    return products + floors
+    return " ".join(sentence for sentence in sentences if sentence)
 
 
-def _block(
-    title: str, portrait: npt.NDArray[np.uint8], rows: Mapping[str, Views], thumb_px: int
-) -> list[Image.Image]:
-    strips = [_text(title, 60 + 8 * len(title), _TITLE_HEIGHT_PX)]
-    for index, (label, views) in enumerate(rows.items()):
-        first = portrait[None] if index == 0 else np.full((1, 1, 1, 3), 255, np.uint8)
-        thumbs = np.concatenate([resize(first, thumb_px), resize(views, thumb_px)])
-        strip = np.concatenate(list(thumbs), axis=1)
-        picture = Image.new("RGB", (_LABEL_WIDTH_PX + strip.shape[1], thumb_px), "white")
-        picture.paste(_text(label, _LABEL_WIDTH_PX, thumb_px), (0, 0))
-        picture.paste(Image.fromarray(strip), (_LABEL_WIDTH_PX, 0))
-        strips.append(picture)
-    return strips
+def _people(setup: Json) -> str:
+    if setup["protocol"] == "nersemble":
+        return "people of NeRSemble"
+    return "held-out digital humans that no training saw"
 
 
-def _text(text: str, width: int, height: int) -> Image.Image:
-    label = Image.new("RGB", (width, height), "white")
-    font = ImageFont.load_default(14)
-    ImageDraw.Draw(label).text((6, height / 2), text, "black", font, anchor="lm")
-    return label
+def _coverage(rows: Sequence[Json]) -> str:
+    """What share of the views the metrics rest on that not every view has."""
+    products = [row for row in rows if not row["is_floor"]]
+    shares = [
+        (column.name, max(row[column.metric]["coverage"] for row in products))
+        for column in shown_columns(products)
+        if column.metric != PREFERENCE
+    ]
+    partial = [f"{name} {100 * share:.0f} %" for name, share in shares if share < 1]
+    said = "Some numbers need a whole face in the view, and rest on a share of the views"
+    return f"{said}: {', '.join(partial)}." if partial else ""
 
 
-def _leads(evaluation: Mapping[str, Any]) -> str:
+def _leads(evaluation: Json) -> str:
     """How far each product is above the nearest identity, which has the same subjects to show."""
     parts = []
     for row in evaluation["summary"]:
-        key, floor = (f"{name} @{row['size_px']}" for name in (row["name"], NEAREST_IDENTITY))
-        subjects = [one for one in evaluation["by_identity"].values() if floor in one]
-        if not row["is_floor"] and subjects:
-            lead = estimate([one[key]["psnr_db"] - one[floor]["psnr_db"] for one in subjects])
-            parts.append(f"{row['name']} by {_cell(asdict(lead), 2)} dB")
-    said = "Subject by subject, in PSNR, the nearest identity is beaten as follows"
-    return f" {said}: {', '.join(parts)}." if parts else ""
+        if row["is_floor"]:
+            continue
+        own, floor = (
+            numbers_of_people(evaluation, key, "psnr_db")
+            for key in (key_of(row), f"{NEAREST_IDENTITY} @{row['size_px']}")
+        )
+        if both := own.keys() & floor.keys():
+            lead = json_estimate([own[person] - floor[person] for person in sorted(both)])
+            parts.append(f"{row_name(row)} by {cell(lead, 2)} dB")
+    said = "Person by person, in PSNR, the nearest identity is beaten as follows"
+    return f"{said}: {', '.join(parts)}." if parts else ""
 
 
-def _cell(value: Mapping[str, Any], digits: int) -> str:
-    if value["mean"] is None:
-        return "-"
-    error = value["standard_error"]
-    spread = "" if error is None else f" +- {error:.{digits}f}"
-    return f"{value['mean']:.{digits}f}{spread}"
+def _study(evaluation: Json) -> str:
+    if "study" not in evaluation:
+        return ""
+    study = evaluation["study"]
+    return (
+        f'Preferred: share of {study["people"]} people\'s answers to "{study["ask"]}", over '
+        f"{study['questions']} heads; chance would give {study['chance']:.0f} %."
+    )
 
 
-def _number(value: float | None, digits: int) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
+def _missing(evaluation: Json) -> str:
+    names = {column.metric: column.name for column in COLUMNS}
+    return "\n".join(
+        f"- {names[metric]}: not available: {why}"
+        for metric, why in evaluation["unavailable"].items()
+    )

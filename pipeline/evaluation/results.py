@@ -51,6 +51,7 @@ class Setup:
         seed: of the generation.
         training_identities: that the floors were drawn from.
         face_coverage: share of the true views that show a whole face, on which CSIM rests.
+        evaluator: content hash of the network of CSIM; of nothing if there was none.
         failed_identities: keys of the subjects for which the stages failed, left out of the means.
     """
 
@@ -62,6 +63,7 @@ class Setup:
     seed: int
     training_identities: int
     face_coverage: float
+    evaluator: str
     failed_identities: tuple[str, ...] = ()
 
 
@@ -76,6 +78,7 @@ class Evaluation:
             number, or "identity/sequence" where an identity has several expressions.
         azimuths_deg: of the views.
         unavailable: metric -> why nothing was scored by it.
+        labels: subject key -> label -> value, of what is known of the subject.
     """
 
     setup: Setup
@@ -83,6 +86,7 @@ class Evaluation:
     scores: Mapping[str, Mapping[str, ViewScores]]
     azimuths_deg: Sequence[float]
     unavailable: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def subjects(self) -> int:
@@ -134,6 +138,7 @@ class Evaluation:
                 subject: {key: _json(scores.means()) for key, scores in candidates.items()}
                 for subject, candidates in self.scores.items()
             },
+            "labels": {subject: dict(known) for subject, known in self.labels.items()},
         }
 
     def _row(self, candidate: Candidate) -> dict[str, Any]:

@@ -3,11 +3,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tiny_evaluation import evaluation_of, tiny_evaluation
 
 from pipeline.errors import UsageError
-from pipeline.evaluation.report import BEGIN, END, insert_table, notes, report, sheet, table
+from pipeline.evaluation.report import BEGIN, END, insert_table, notes, report, table
 from pipeline.evaluation.results import Candidate, Evaluation, Setup
 from pipeline.evaluation.scores import ViewScores
+from pipeline.evaluation.sheets import sheet
 
 VIEWS = Candidate(name="views", size_px=32)
 FLOOR = Candidate(name="mean image", size_px=32, is_floor=True)
@@ -33,6 +35,7 @@ def evaluation() -> Evaluation:
             seed=3,
             training_identities=40,
             face_coverage=0.25,
+            evaluator="eee",
             failed_identities=("29",),
         ),
         candidates=(VIEWS, FLOOR),
@@ -67,19 +70,56 @@ def test_subjects_are_ranked_best_first(evaluation: Evaluation) -> None:
     assert evaluation.ranked(VIEWS) == ["19", "9", "39"]
 
 
-def test_table_has_products_before_floors(evaluation: Evaluation) -> None:
-    rows = table(evaluation.to_json()).splitlines()
-    assert rows[2] == "| **views** | 32 | 18.00 +- 1.15 | 15.00 +- 1.15 | 0.500 +- 0.000 | " + (
+def test_the_table_shows_what_there_is_and_the_best_in_bold(evaluation: Evaluation) -> None:
+    head, _, views, floor = table(evaluation.to_json()).splitlines()
+    assert head == (
+        "| | px | PSNR, dB \u2191 | PSNR on the head, dB \u2191 | SSIM \u2191 | CSIM \u2191 |"
+    )
+    assert views == (
+        "| views | 32 | **18.00 +- 1.15** | **15.00 +- 1.15** | **0.500 +- 0.000** | "
         "0.700 +- 0.100 |"
     )
-    assert rows[3].startswith("| floor: mean image | 32 | 14.00 +- 0.58 |")
-    assert rows[3].endswith("| - |")
+    assert floor == (
+        "| floor: mean image | 32 | 14.00 +- 0.58 | 11.00 +- 0.58 | **0.500 +- 0.000** | - |"
+    )
 
 
-def test_report_says_how_and_what_failed(evaluation: Evaluation) -> None:
-    text = report(evaluation.to_json())
-    for said in ("3 held-out", "front view", "25 % of views", "40 training", "['29']", "| 180 |"):
+def test_a_method_per_row_ours_first_and_distances_the_other_way_round() -> None:
+    rows = table(tiny_evaluation()).splitlines()
+    assert rows[0] == "| | px | PSNR, dB \u2191 | SSIM \u2191 | LPIPS (VGG) \u2193 | CSIM \u2191 |"
+    assert [row.split(" | ")[0] for row in rows[2:]] == [
+        "| views", "| avatar", "| lgm", "| floor: nearest identity"
+    ]  # fmt: skip
+    assert "**" not in rows[2], "alone at its size"
+    avatar, lgm = (row.split(" | ") for row in rows[3:5])
+    assert avatar[2] == "**21.50 +- 0.65**"
+    assert avatar[4] == "0.385 +- 0.006"
+    assert lgm[4] == "**0.285 +- 0.006**"
+
+
+def test_aligned_rows_say_so(evaluation: Evaluation) -> None:
+    aligned = replace(VIEWS, alignment="2d")
+    scored = {i: {VIEWS.key: scores(15), aligned.key: scores(17)} for i in evaluation.scores}
+    found = replace(evaluation, candidates=(VIEWS, aligned), scores=scored).to_json()
+    assert "| views, aligned in 2d | 32 | **17.00 +- 0.00** |" in table(found)
+
+
+def test_floors_of_avatars_alone_are_shown() -> None:
+    avatar = Candidate(name="avatar", size_px=32)
+    copy = Candidate(name="portrait copy", size_px=32, is_floor=True)
+    found = evaluation_of({"1": {avatar: scores(20), copy: scores(15)}}, protocol="nersemble")
+    assert "| floor: portrait copy | 32 | 15.00 |" in table(found)
+    assert "1 people of NeRSemble" in notes(found)
+
+
+def test_report_says_how_and_what_failed_and_what_is_missing(evaluation: Evaluation) -> None:
+    missing = replace(evaluation, unavailable={"dreamsim": "no weights: give --dreamsim"})
+    text = report(missing.to_json())
+    for said in ("3 held-out", "front view", "CSIM 33 %", "40 training", "failed: 29.", "| 180 |"):
         assert said in text
+    assert "\n- DreamSim: not available: no weights: give --dreamsim\n" in text
+    assert "Groups" not in text, "nothing is known of these people"
+    assert "## Groups of people\n\n| | | people |" in report(tiny_evaluation())
 
 
 def test_notes_say_how_far_products_are_above_the_nearest_identity(evaluation: Evaluation) -> None:
