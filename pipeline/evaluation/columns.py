@@ -78,19 +78,20 @@ def cell(value: Json | None, digits: int) -> str:
 
 
 def best_rows(rows: Sequence[Json], column: Column) -> set[int]:
-    """Places of the best mean among rows of each image size; a row alone at its size is not best.
+    """Places of the best means; a row that there is nothing to compare with is not best.
 
-    Numbers at different sizes cannot be compared: fewer pixels hide more mistakes.
+    Numbers at different sizes cannot be compared, since fewer pixels hide more mistakes; nor can
+    aligned ones with others.
     """
-    by_size: dict[int, dict[int, float]] = {}
+    alike: dict[tuple[Any, Any], dict[int, float]] = {}
     for place, row in enumerate(rows):
         mean = row.get(column.metric, {"mean": None})["mean"]
         if mean is not None:
-            by_size.setdefault(row["size_px"], {})[place] = mean
+            alike.setdefault((row["size_px"], row.get("alignment")), {})[place] = mean
     pick = max if column.higher_is_better else min
     return {
         place
-        for means in by_size.values()
+        for means in alike.values()
         if len(means) > 1
         for place, mean in means.items()
         if mean == pick(means.values())
