@@ -43,7 +43,7 @@ def add_study(folder: Path, tally: Mapping[str, Any]) -> None:
 
     Args:
         folder: of the evaluation.
-        tally: what `pipeline.evaluation.tally.count_answers` found; its methods are named as the rows are.
+        tally: what `pipeline.evaluation.tally.count_answers` found, of methods named as the rows.
 
     Raises:
         UsageError: no row has the name of a method, or the folder is no evaluation.

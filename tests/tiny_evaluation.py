@@ -32,9 +32,7 @@ def scores(psnr_db: float, csim: float = np.nan, lpips_vgg: float = np.nan) -> V
     )
 
 
-def evaluation_of(
-    scored: dict[str, dict[Candidate, ViewScores]], **setup: Any
-) -> dict[str, Any]:
+def evaluation_of(scored: dict[str, dict[Candidate, ViewScores]], **setup: Any) -> dict[str, Any]:
     """``evaluation.json`` with the scores of each subject."""
     made = Evaluation(
         setup=Setup(

@@ -20,13 +20,16 @@ from pipeline.evaluation.groups import groups_table
 
 BEGIN, END = "<!-- evaluation: begin -->", "<!-- evaluation: end -->"
 """Between these lines of a document `insert_table` keeps the table."""
+GROUPS_BEGIN, GROUPS_END = "<!-- evaluation groups: begin -->", "<!-- evaluation groups: end -->"
+"""And between these, where a document has them, the table of groups of people."""
 
 
 def table(evaluation: Json) -> str:
     """The results table in Markdown, mean and standard error over people; the best is bold.
 
     Products come first, then other methods, then floors: the nearest identity at every size, the
-    weaker ones only at the size of the views, if there are any. Columns without a number are left out.
+    weaker ones only at the size of the views, or of the avatar where there are none. Columns
+    without a number are left out.
 
     Args:
         evaluation: what `Evaluation.to_json` returned, as read from ``evaluation.json``.
@@ -95,13 +98,21 @@ def report(evaluation: Json) -> str:
 def insert_table(document: str, evaluation: Json) -> str:
     """``document`` with the table and notes between the `BEGIN` and `END` lines replaced.
 
+    A document that has the `GROUPS_BEGIN` and `GROUPS_END` lines gets the groups of people too.
+
     Raises:
-        UsageError: the document does not have both lines, in that order.
+        UsageError: the document does not have the first two lines, in that order.
     """
     check_document(document)
-    head, _, rest = document.partition(BEGIN)
-    tail = rest.partition(END)[2]
-    return f"{head}{BEGIN}\n\n{table(evaluation)}\n{notes(evaluation)}\n{END}{tail}"
+    document = _put(document, BEGIN, END, f"{table(evaluation)}\n{notes(evaluation)}")
+    if GROUPS_END in document.partition(GROUPS_BEGIN)[2]:
+        document = _put(document, GROUPS_BEGIN, GROUPS_END, groups_table(evaluation))
+    return document
+
+
+def _put(document: str, begin: str, end: str, text: str) -> str:
+    head, _, rest = document.partition(begin)
+    return f"{head}{begin}\n\n{text}\n{end}{rest.partition(end)[2]}"
 
 
 def check_document(document: str) -> None:

@@ -1,7 +1,6 @@
 """Pictures of a study, made alike: one size, one format, and nothing left of who made them."""
 
 import hashlib
-import io
 from base64 import b64encode
 from dataclasses import dataclass
 from functools import cached_property

@@ -28,7 +28,9 @@ def test_a_person_counts_once_however_many_expressions_they_have() -> None:
         "9/1": {"sex": "female", "portrait_yaw": "turned by 15 to 45 deg"},
         "19/0": {"sex": "male", "portrait_yaw": "from the front"},
     }
-    scored = {name: {AVATAR: scores(psnr_db)} for name, psnr_db in zip(labels, (10, 20, 30), strict=True)}
+    scored = {
+        name: {AVATAR: scores(psnr_db)} for name, psnr_db in zip(labels, (10, 20, 30), strict=True)
+    }
     found = {**evaluation_of(scored), "labels": labels}
     groups = group_means(found, judged_row(found))
     assert [(one["group"], one["people"], one["psnr_db"]["mean"]) for one in groups] == [

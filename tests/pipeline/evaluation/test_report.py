@@ -6,7 +6,16 @@ import pytest
 from tiny_evaluation import evaluation_of, tiny_evaluation
 
 from pipeline.errors import UsageError
-from pipeline.evaluation.report import BEGIN, END, insert_table, notes, report, table
+from pipeline.evaluation.report import (
+    BEGIN,
+    END,
+    GROUPS_BEGIN,
+    GROUPS_END,
+    insert_table,
+    notes,
+    report,
+    table,
+)
 from pipeline.evaluation.results import Candidate, Evaluation, Setup
 from pipeline.evaluation.scores import ViewScores
 from pipeline.evaluation.sheets import sheet
@@ -140,6 +149,15 @@ def test_table_is_replaced_in_place(evaluation: Evaluation) -> None:
     assert insert_table(once, evaluation.to_json()) == once
     with pytest.raises(UsageError, match="add both"):
         insert_table("# Title\n", evaluation.to_json())
+
+
+def test_groups_go_where_a_document_wants_them() -> None:
+    marks = f"{GROUPS_BEGIN}\nold\n{GROUPS_END}"
+    document = f"{BEGIN}\n{END}\n## Groups\n{marks}\nmore\n"
+    once = insert_table(document, tiny_evaluation())
+    assert "| sex | male | 2 |" in once.partition(GROUPS_BEGIN)[2].partition(GROUPS_END)[0]
+    assert "old" not in once
+    assert insert_table(once, tiny_evaluation()) == once
 
 
 def test_sheet_shows_every_row(tmp_path) -> None:

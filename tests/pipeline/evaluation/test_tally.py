@@ -92,9 +92,7 @@ def test_a_key_that_was_changed_is_refused(key: dict) -> None:
     with pytest.raises(UsageError, match="the key was changed"):
         count_answers(swapped, {})
     swapped = json.loads(json.dumps(key))
-    swapped["questions"][0]["methods"] = {
-        token: OURS for token in swapped["questions"][0]["methods"]
-    }
+    swapped["questions"][0]["methods"] = dict.fromkeys(swapped["questions"][0]["methods"], OURS)
     with pytest.raises(UsageError, match="does not name"):
         count_answers(swapped, {})
     with pytest.raises(UsageError, match="not the key of a study"):
