@@ -21,8 +21,9 @@ class StudyOptions:
     Example: headsplat evaluate study ours=renders/ours lgm=renders/lgm -o study/
 
     Attributes:
-        methods: NAME=FOLDER for each method, the folder with one picture for each subject:
-            SUBJECT.png, .jpg or .webp, still or moving, or SUBJECT/turntable.webp.
+        methods: NAME=FOLDER for each method, the folder with one picture for each subject,
+            SUBJECT.png, .jpg or .webp, still or moving; or SUBJECT/turntable.webp; or a folder
+            SUBJECT of frames.
         output: folder for study.html, which is to be given away, and key.json, which is not.
         portraits: folder with the photo of each subject, to be shown beside the pictures.
         ask: what people are asked.

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,8 +99,7 @@ def draw_study(
     """Read what is to be compared and draw the orders.
 
     Args:
-        methods: name -> folder of one picture for each subject, of any size, still or moving:
-            ``SUBJECT.png`` (`ENDINGS`), or ``SUBJECT/turntable.webp``.
+        methods: name -> folder of what each method made of each subject, see `find_subjects`.
         portraits: folder of the subjects' photos by the same names; None shows none.
         ask: what people are asked.
         seed: of orders and tokens.
@@ -135,33 +134,37 @@ def draw_study(
     return Study(ask, seed, tuple(questions))
 
 
-def find_subjects(folder: Path) -> dict[str, Path]:
-    """Each subject's picture in ``folder``, by the subject's name.
+def find_subjects(folder: Path) -> dict[str, list[Path]]:
+    """What there is of each subject in ``folder``, by the subject's name.
+
+    That is ``SUBJECT.png`` (`ENDINGS`), still or moving; ``SUBJECT/turntable.webp``; or the
+    pictures in the folder ``SUBJECT``, which may be a path such as ``9/92``, by their names the
+    frames of a moving one.
 
     Raises:
         UsageError: the folder is missing, holds no picture, or two of one name.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder; give one of pictures named after subjects")
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        inside = path / TURNING
-        picture = inside if inside.is_file() else path
-        if picture.suffix.lower() not in ENDINGS or not picture.is_file():
-            continue
-        name = path.name if picture is inside else path.stem
-        if name in found:
-            raise UsageError(f"{found[name]} and {picture} are both of {name}; keep one")
-        found[name] = picture
+    found: dict[str, list[Path]] = {}
+    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS):
+        if path.parent == folder:
+            if path.stem in found:
+                raise UsageError(f"{found[path.stem][0]} and {path} are both of {path.stem}")
+            found[path.stem] = [path]
+        else:
+            found.setdefault(path.parent.relative_to(folder).as_posix(), []).append(path)
+    for subject, paths in found.items():
+        found[subject] = [path for path in paths if path.name == TURNING] or paths
     if not found:
         raise UsageError(
-            f"{folder} holds no pictures; it must have SUBJECT{'|'.join(ENDINGS)} or "
-            f"SUBJECT/{TURNING}"
+            f"{folder} holds no pictures; it must have SUBJECT{'|'.join(ENDINGS)}, "
+            f"SUBJECT/{TURNING}, or folders SUBJECT of frames"
         )
     return found
 
 
-def _common(methods: Mapping[str, Path], found: Mapping[str, Mapping[str, Path]]) -> list[str]:
+def _common(methods: Mapping[str, Path], found: Mapping[str, Collection[str]]) -> list[str]:
     subjects = sorted(set().union(*found.values()))
     for name, pictures in found.items():
         if missing := [subject for subject in subjects if subject not in pictures]:

@@ -64,7 +64,7 @@ def test_the_id_is_of_what_is_seen(tmp_path: Path) -> None:
 def test_pictures_are_made_alike(tmp_path: Path) -> None:
     Image.new("RGBA", (30, 60), (0, 0, 0, 0)).save(tmp_path / "a.png")
     Image.new("RGB", (30, 60), "black").save(tmp_path / "b.jpg")
-    clear, tall = (read_picture(tmp_path / name, 40) for name in ("a.png", "b.jpg"))
+    clear, tall = (read_picture([tmp_path / name], 40) for name in ("a.png", "b.jpg"))
     with Image.open(io.BytesIO(clear.data)) as image:
         assert (image.format, image.size) == ("WEBP", (40, 40))
         assert np.asarray(image).min() > 250, "transparent pixels are white"
@@ -74,22 +74,32 @@ def test_pictures_are_made_alike(tmp_path: Path) -> None:
     assert columns[[2, -3]].min() > 245, "white beside what is no square"
 
 
-def test_moving_pictures_keep_frames_and_speed(tmp_path: Path) -> None:
-    frames = [Image.new("RGB", (20, 20), (60 * k, 0, 0)) for k in range(4)]
-    folder = tmp_path / "anna"
-    folder.mkdir()
-    frames[0].save(
-        folder / "turntable.webp", save_all=True, append_images=frames[1:], duration=250, loop=0
-    )
-    found = find_subjects(tmp_path)
-    assert found == {"anna": folder / "turntable.webp"}
-    picture = read_picture(found["anna"], 24)
-    assert picture.moves
-    with Image.open(io.BytesIO(picture.data)) as image:
-        assert (image.n_frames, image.size) == (4, (24, 24))
+def frames_of(data: bytes) -> tuple[int, float, tuple[int, int]]:
+    """How many frames, how long each is in ms, and their size."""
+    with Image.open(io.BytesIO(data)) as image:
         image.seek(1)
         image.load()
-        assert image.info["duration"] == 250
+        return image.n_frames, image.info["duration"], image.size
+
+
+def test_moving_pictures_keep_frames_and_speed(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (20, 20), (60 * k, 0, 0)) for k in range(4)]
+    made, rendered = tmp_path / "anna", tmp_path / "9" / "92"
+    made.mkdir()
+    frames[0].save(made / "turntable.webp", save_all=True, append_images=frames[1:], duration=250)
+    frames[0].save(made / "portrait.png")
+    rendered.mkdir(parents=True)
+    for number, frame in enumerate(frames[:2]):
+        frame.save(rendered / f"{number:02d}.png")
+    found = find_subjects(tmp_path)
+    assert found == {
+        "9/92": [rendered / "00.png", rendered / "01.png"],
+        "anna": [made / "turntable.webp"],
+    }
+    pictures = {subject: read_picture(paths, 24) for subject, paths in found.items()}
+    assert all(picture.moves for picture in pictures.values())
+    assert frames_of(pictures["anna"].data) == (4, 250, (24, 24))
+    assert frames_of(pictures["9/92"].data) == (2, 2000, (24, 24))
 
 
 @pytest.mark.parametrize(
