@@ -111,8 +111,10 @@ def test_report_of_known_stages(data: Path, model: Path, tmp_path: Path) -> None
     assert found["setup"]["training_identities"] == len(TRAINING)
     assert 0.05 < found["setup"]["face_coverage"] < 0.6
     assert json.loads((out / "evaluation.json").read_text()) == found
-    assert "| **avatar** |" in (out / "report.md").read_text()
-    assert "| **avatar** |" in readme.read_text()
+    assert "| avatar | 48 |" in (out / "report.md").read_text()
+    assert "| avatar | 48 |" in readme.read_text()
+    assert "<td>avatar</td><td>48</td>" in (out / "report.html").read_text()
+    assert found["labels"]["19"] == {"portrait_yaw": "from the front"}
     with Image.open(out / "sheet.png") as picture:
         assert picture.width == 130 + 17 * 96
     assert len(lines) == 2
