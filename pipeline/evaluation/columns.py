@@ -78,7 +78,7 @@ def cell(value: Json | None, digits: int) -> str:
 
 
 def best_rows(rows: Sequence[Json], column: Column) -> set[int]:
-    """Places of the best means; a row that there is nothing to compare with is not best.
+    """Places of the best means; a row that no comparable one is worse than is not best.
 
     Numbers at different sizes cannot be compared, since fewer pixels hide more mistakes; nor can
     aligned ones with others.
@@ -92,7 +92,7 @@ def best_rows(rows: Sequence[Json], column: Column) -> set[int]:
     return {
         place
         for means in alike.values()
-        if len(means) > 1
+        if len({*means.values()}) > 1
         for place, mean in means.items()
         if mean == pick(means.values())
     }
