@@ -13,6 +13,13 @@ FLAGS = (
 )
 
 
+def why_undriven() -> str:
+    """What this machine lacks for tests that press buttons in a browser, or nothing."""
+    if EXECUTABLE is None:
+        return "no chromium on PATH, see CONTRIBUTING.md"
+    return "" if find_spec("playwright") else "playwright is not installed; run make setup"
+
+
 def why_missing() -> str:
     """What this machine lacks to show avatars in a browser, or nothing."""
     if EXECUTABLE is None:
@@ -21,7 +28,6 @@ def why_missing() -> str:
     return f"{MODULES} lacks {lacking[0]}; run make page" if lacking else ""
 
 
-def why_undriven() -> str:
-    """The same for tests that press the page's buttons."""
-    missing = "" if find_spec("playwright") else "playwright is not installed; run make setup"
-    return why_missing() or missing
+def why_no_viewer() -> str:
+    """What it lacks for tests that press the buttons of the service's page."""
+    return why_missing() or why_undriven()

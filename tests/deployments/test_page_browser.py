@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.slow,  # a head in WebGL without a GPU, beside the other half of the suite
-    pytest.mark.skipif(bool(chromium.why_undriven()), reason=chromium.why_undriven() or "there"),
+    pytest.mark.skipif(bool(chromium.why_no_viewer()), reason=chromium.why_no_viewer() or "there"),
     pytest.mark.timeout(240),
 ]
 SLOW_PHOTO_PX = 100

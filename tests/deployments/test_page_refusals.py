@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 pytestmark = [
-    pytest.mark.skipif(bool(chromium.why_undriven()), reason=chromium.why_undriven() or "there"),
+    pytest.mark.skipif(bool(chromium.why_no_viewer()), reason=chromium.why_no_viewer() or "there"),
     pytest.mark.timeout(120),
 ]
 AVATAR = "0123456789abcdef01234567"

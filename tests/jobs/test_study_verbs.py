@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from tiny_evaluation import tiny_evaluation
+from tiny_evaluation import VIEWS, evaluation_of, scores, tiny_evaluation
 from tiny_study import answers, write_renders
 
 from jobs.cli import main
@@ -34,12 +34,19 @@ def evaluated(folder: Path) -> Path:
 
 
 def test_the_command_says_what_to_give_away(
-    study: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    methods = [f"{name}={path}" for name, path in write_renders(tmp_path / "renders").items()]
+    command = ["evaluate", "study", *methods, "-o", str(tmp_path / "study")]
+    assert main(command) == 0
     said = capsys.readouterr().out
     assert "study.html: 3 questions" in said
     assert "give this file to people" in said
-    assert "keep it" in said
+    assert "key.json: says whose pictures are whose; keep it" in said
+    assert main([*command, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["questions"] == 3
+    assert found["study"] in Path(found["page"]).read_text()
 
 
 def test_an_evaluation_gets_a_column(
@@ -85,10 +92,7 @@ def test_mistakes_with_answers_are_told(
 ) -> None:
     folder = answered(study, "panohead")
     evaluation = evaluated(tmp_path / "evaluation")
-    numbers = tiny_evaluation()
-    for row in numbers["summary"]:
-        row["name"] = row["name"].replace("avatar", "head")
-    write_evaluation(evaluation, numbers)
+    write_evaluation(evaluation, evaluation_of({"9": {VIEWS: scores(20)}}))
     command = ["evaluate", "tally", str(study / "key.json"), str(folder)]
     assert main([*command, "--evaluation", str(evaluation)]) == 2
     assert "the study avatar, panohead; name a study's methods" in capsys.readouterr().err

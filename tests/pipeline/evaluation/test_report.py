@@ -151,11 +151,11 @@ def test_table_is_replaced_in_place(evaluation: Evaluation) -> None:
 
 
 def test_groups_go_where_a_document_wants_them() -> None:
-    marks = f"{GROUPS_BEGIN}\nold\n{GROUPS_END}"
+    marks = f"{GROUPS_BEGIN}\nstale rows\n{GROUPS_END}"
     document = f"{BEGIN}\n{END}\n## Groups\n{marks}\nmore\n"
     once = insert_table(document, tiny_evaluation())
     assert "| sex | male | 2 |" in once.partition(GROUPS_BEGIN)[2].partition(GROUPS_END)[0]
-    assert "old" not in once
+    assert "stale rows" not in once
     assert insert_table(once, tiny_evaluation()) == once
 
 
