@@ -17,6 +17,7 @@ from pipeline.evaluation.columns import (
     cell,
     json_estimate,
     key_of,
+    missing_list,
     numbers_of_people,
     shown_columns,
 )
@@ -31,7 +32,7 @@ SURE = 2.0
 """Standard errors by which a paired difference must be off zero to count."""
 
 HOLDS, HOLDS_PAIRED = "holds", "holds in pairs"
-UNDECIDED = "undecided"
+SAME, UNDECIDED = "the same", "undecided"
 REVERSED, REVERSED_PAIRED = "reversed", "reversed in pairs"
 
 
@@ -87,10 +88,12 @@ def ordering(row: Json, full: Json, difference: Json, higher_is_better: bool) ->
         `HOLDS` if the means are apart by more than both standard errors together, so that error
         bars do not overlap; `HOLDS_PAIRED` if they do, but the paired difference is more than
         `SURE` of its standard errors from zero; `REVERSED` and `REVERSED_PAIRED` where the row
-        is better; else `UNDECIDED`.
+        is better; `SAME` if no person differs; else `UNDECIDED`.
     """
     if difference["mean"] is None or difference["standard_error"] is None:
         return UNDECIDED
+    if difference["mean"] == difference["standard_error"] == 0:
+        return SAME
     reach = full["standard_error"] + row["standard_error"]
     apart = abs(full["mean"] - row["mean"]) > reach
     paired = abs(difference["mean"]) > SURE * difference["standard_error"]
@@ -192,7 +195,8 @@ def _notes(compared: Json) -> str:
         "the best of a size is bold. Differences are person by person. "
         f'That the full model is better "{HOLDS}" if the error bars of both means do not overlap, '
         f'and "{HOLDS_PAIRED}" if they do, but the difference is more than {SURE:g} of its own '
-        "standard errors from zero. Rows of another size are not compared.\n"
+        "standard errors from zero. Rows of another size are not compared.\n\n"
+        f"{missing_list(compared['unavailable'])}\n"
     )
 
 

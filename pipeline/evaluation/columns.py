@@ -26,11 +26,13 @@ class Column:
         metric: its name in ``evaluation.json``.
         name: in words.
         digits: after the point.
+        unit: of the numbers, if they have one.
     """
 
     metric: str
     name: str
     digits: int
+    unit: str = ""
 
     @property
     def higher_is_better(self) -> bool:
@@ -39,14 +41,15 @@ class Column:
 
     @property
     def title(self) -> str:
-        """The name, and an arrow to what is better."""
-        return f"{self.name} {UP if self.higher_is_better else DOWN}"
+        """The name, the unit, and an arrow to what is better."""
+        unit = f", {self.unit}" if self.unit else ""
+        return f"{self.name}{unit} {UP if self.higher_is_better else DOWN}"
 
 
 COLUMNS = (
-    Column("psnr_db", "PSNR, dB", 2),
-    Column("psnr_head_db", "PSNR on the head, dB", 2),
-    Column("psnr_face_db", "PSNR on the face, dB", 2),
+    Column("psnr_db", "PSNR", 2, "dB"),
+    Column("psnr_head_db", "PSNR on the head", 2, "dB"),
+    Column("psnr_face_db", "PSNR on the face", 2, "dB"),
     Column("ssim", "SSIM", 3),
     Column("ssim_face", "SSIM on the face", 3),
     Column("lpips_vgg", "LPIPS (VGG)", 3),
@@ -54,7 +57,7 @@ COLUMNS = (
     Column("dreamsim", "DreamSim", 3),
     Column("csim", "CSIM", 3),
     Column("csim_raw", "CSIM, whole image", 3),
-    Column(PREFERENCE, "preferred, %", 0),
+    Column(PREFERENCE, "preferred", 0, "%"),
 )
 """In the order of the tables."""
 
@@ -127,6 +130,14 @@ def numbers_of_people(
         if value is not None and (subjects is None or subject in subjects):
             of_people.setdefault(subject.partition("/")[0], []).append(value)
     return {person: float(np.mean(values)) for person, values in of_people.items()}
+
+
+def missing_list(unavailable: Mapping[str, str]) -> str:
+    """Why metrics have no numbers, a Markdown list."""
+    names = {column.metric: column.name for column in COLUMNS}
+    return "\n".join(
+        f"- {names[metric]}: not available: {why}" for metric, why in unavailable.items()
+    )
 
 
 def json_estimate(values: Sequence[float]) -> dict[str, float | int | None]:

@@ -34,6 +34,7 @@ p, li, figcaption, summary { color: var(--soft); font-size: .9rem; max-width: 60
 .wide { overflow-x: auto } table { border-collapse: collapse; background: var(--card) }
 td, th { border: 1px solid var(--line); padding: .35rem .7rem; text-align: left;
   font-variant-numeric: tabular-nums; white-space: nowrap }
+th { white-space: normal; vertical-align: bottom; min-width: 5.5rem }
 td + td, th + th { text-align: right } tbody + tbody { border-top: 3px double var(--line) }
 figure { margin: 1rem 0 } .chart { max-width: 45rem } .chart svg { width: 100% }
 .chart text { fill: var(--soft); font-size: 12px } .chart .grid { stroke: var(--line) }
@@ -49,8 +50,8 @@ def html_report(evaluation: Json, sheet_png: bytes) -> str:
         evaluation: what `Evaluation.to_json` returned, as read from ``evaluation.json``.
         sheet_png: the best, median and worst subjects as a PNG file, see `sheets.sheet`.
     """
-    said = html.escape(notes(evaluation)).replace("`", "")
-    paragraphs = [f"<p>{note}</p>".replace("\n- ", "<br>") for note in said.split("\n\n")]
+    said = html.escape(notes(evaluation)).replace("`", "").split("\n\n")
+    paragraphs = [f"<p>{note.removeprefix('- ')}</p>".replace("\n- ", "<br>") for note in said]
     picture = b64encode(sheet_png).decode()
     parts = [
         "<h1>Evaluation</h1>",

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 from pipeline.errors import UsageError
 from pipeline.evaluation.columns import (
-    COLUMNS,
     PREFERENCE,
     Json,
     best_rows,
     cell,
     json_estimate,
     key_of,
+    missing_list,
     numbers_of_people,
     row_name,
     shown_columns,
@@ -67,7 +67,12 @@ def table_rows(summary: Sequence[Json]) -> list[Json]:
 
 def notes(evaluation: Json) -> str:
     """How the numbers were made, and which are missing: Markdown paragraphs."""
-    return "\n\n".join(note for note in (_how(evaluation), _missing(evaluation)) if note) + "\n"
+    return (
+        "\n\n".join(
+            note for note in (_how(evaluation), missing_list(evaluation["unavailable"])) if note
+        )
+        + "\n"
+    )
 
 
 def report(evaluation: Json) -> str:
@@ -193,12 +198,4 @@ def _study(evaluation: Json) -> str:
     return (
         f'Preferred: share of {study["people"]} people\'s answers to "{study["ask"]}", over '
         f"{study['questions']} heads; chance would give {study['chance']:.0f} %."
-    )
-
-
-def _missing(evaluation: Json) -> str:
-    names = {column.metric: column.name for column in COLUMNS}
-    return "\n".join(
-        f"- {names[metric]}: not available: {why}"
-        for metric, why in evaluation["unavailable"].items()
     )

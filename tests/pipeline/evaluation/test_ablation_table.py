@@ -20,6 +20,7 @@ def estimate(mean: float | None, standard_error: float | None) -> dict[str, floa
         (estimate(19.5, 0.4), estimate(-0.5, 0.1), True, "holds in pairs"),
         (estimate(20.5, 0.4), estimate(0.5, 0.1), True, "reversed in pairs"),
         (estimate(19.5, 0.4), estimate(-0.5, 0.3), True, "undecided"),
+        (estimate(20.0, 0.4), estimate(0.0, 0.0), True, "the same"),
         (estimate(19.0, None), estimate(-1.0, None), True, "undecided"),
         (estimate(None, None), estimate(None, None), True, "undecided"),
     ],
@@ -45,11 +46,12 @@ def test_differences_are_of_the_same_people() -> None:
     assert without["psnr_db"]["difference"]["mean"] == -0.5
     assert without["psnr_db"]["difference"]["standard_error"] == 0.0
     assert without["psnr_db"]["ordering"] == "holds in pairs"
-    assert without["csim"]["ordering"] == "undecided", "there is no difference"
+    assert without["csim"]["ordering"] == "the same"
     table = ablation_table(found)
     assert "| full | 32 | **21.00 +- 0.58** |" in table
     assert "| no-fit | -0.50 +- 0.00, holds in pairs |" in table
     assert "3 people of `heads`" in table
+    assert table.endswith("- DreamSim: not available: no weights\n")
 
 
 def test_other_sizes_are_shown_and_not_compared() -> None:
