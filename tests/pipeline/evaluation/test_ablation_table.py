@@ -71,6 +71,8 @@ def test_other_sizes_are_shown_and_not_compared() -> None:
 def test_what_cannot_be_compared_is_refused() -> None:
     with pytest.raises(UsageError, match="b was evaluated with seed 4 and the full model with 3"):
         compare(tiny_evaluation(), {"a": tiny_evaluation(), "b": tiny_evaluation(seed=4)})
+    with pytest.raises(UsageError, match="a was evaluated with evaluator other and the full"):
+        compare(tiny_evaluation(), {"a": tiny_evaluation(evaluator="other")})
     others = tiny_evaluation()
     others["by_identity"] = {"99": others["by_identity"]["9"]}
     with pytest.raises(UsageError, match="share no person"):
