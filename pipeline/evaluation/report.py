@@ -143,16 +143,22 @@ def _how(evaluation: Json) -> str:
         "the true landmarks."
         if "csim" in [column.metric for column in shown_columns(rows)]
         else "",
-        f"Floors, which need no model, are drawn from {setup['training_identities']} training "
-        "identities; the nearest identity is chosen by the subject's true front view, and the "
-        "portrait copy is not scored on a view that is the portrait itself."
-        if any(row["is_floor"] for row in rows)
-        else "",
+        _floors(setup) if any(row["is_floor"] for row in rows) else "",
         _leads(evaluation),
         _study(evaluation),
         f"Left out because a stage failed: {', '.join(map(str, failed))}." if failed else "",
     ]
     return " ".join(sentence for sentence in sentences if sentence)
+
+
+def _floors(setup: Json) -> str:
+    copied = "the portrait copy is not scored on a view that is the portrait itself."
+    if not setup["training_identities"]:
+        return f"The floor needs no model; {copied}"
+    return (
+        f"Floors, which need no model, are drawn from {setup['training_identities']} training "
+        f"identities; the nearest identity is chosen by the subject's true front view, and {copied}"
+    )
 
 
 def _people(setup: Json) -> str:

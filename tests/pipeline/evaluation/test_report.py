@@ -115,9 +115,11 @@ def test_aligned_rows_say_so(evaluation: Evaluation) -> None:
 def test_floors_of_avatars_alone_are_shown() -> None:
     avatar = Candidate(name="avatar", size_px=32)
     copy = Candidate(name="portrait copy", size_px=32, is_floor=True)
-    found = evaluation_of({"1": {avatar: scores(20), copy: scores(15)}}, protocol="nersemble")
+    scored = {"1": {avatar: scores(20), copy: scores(15)}}
+    found = evaluation_of(scored, protocol="nersemble", training_identities=0)
     assert "| floor: portrait copy | 32 | 15.00 |" in table(found)
     assert "people of NeRSemble" in notes(found)
+    assert "drawn from" not in notes(found)
 
 
 def test_report_says_how_and_what_failed_and_what_is_missing(evaluation: Evaluation) -> None:
