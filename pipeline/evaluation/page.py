@@ -31,10 +31,11 @@ body { margin: 0 auto; width: min(100% - 2rem, 80rem); padding: 1rem 0 4rem;
 h1, h2 { line-height: 1.15; letter-spacing: -.02em } h2 { margin-top: 2.5rem; font-size: 1.2rem }
 p, li, figcaption, summary { color: var(--soft); font-size: .9rem; max-width: 60rem;
   overflow-wrap: anywhere }
-.wide { overflow-x: auto } table { border-collapse: collapse; background: var(--card) }
-td, th { border: 1px solid var(--line); padding: .35rem .7rem; text-align: left;
+.wide { overflow-x: auto } table { border-collapse: collapse;
+  background: var(--card); font-size: .875rem }
+td, th { border: 1px solid var(--line); padding: .35rem .6rem; text-align: left;
   font-variant-numeric: tabular-nums; white-space: nowrap }
-th { white-space: normal; vertical-align: bottom; min-width: 5.5rem }
+th { white-space: normal; vertical-align: bottom }
 td + td, th + th { text-align: right } tbody + tbody { border-top: 3px double var(--line) }
 figure { margin: 1rem 0 } .chart { max-width: 45rem } .chart svg { width: 100% }
 .chart text { fill: var(--soft); font-size: 12px } .chart .grid { stroke: var(--line) }
