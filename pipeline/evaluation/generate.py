@@ -10,7 +10,7 @@ from pipeline.errors import ProcessingError
 from pipeline.evaluation.floors import NEAREST_IDENTITY, PORTRAIT_COPY, Floors, portrait_copy
 from pipeline.evaluation.keypoints import (
     Find,
-    Similarity,
+    Placement,
     aligned_in_the_plane,
     alignment_in_space,
 )
@@ -138,7 +138,7 @@ def _avatar(row: Row, subject: Subject) -> Gaussians:
     gaussians = Gaussians.from_array(row["gaussians"])
     if subject.head_scale == 1.0:
         return gaussians
-    return Similarity(subject.head_scale, np.eye(3), np.zeros(3)).move(gaussians)
+    return Placement(subject.head_scale, np.zeros(3)).move(gaussians)
 
 
 def _rendered(subject: Subject, yardsticks: Yardsticks) -> Shown:

@@ -2,18 +2,17 @@
 
 Methods place heads differently, and what is displaced scores badly whatever it looks like.
 Landmarks of truth and candidate, both found by the same detector, say by which similarity they
-differ: in the plane, one of the front view, applied to all views alike; in space, one of landmarks
-triangulated with the true cameras, after which an avatar is rendered again. One for each view would
-hide wrong poses.
+differ: in the plane, one of the front view, applied to all views alike; in space, one without a
+turn, of landmarks triangulated with the true cameras, after which an avatar is rendered again. One
+for each view would hide wrong poses.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.spatial.transform import Rotation
 
 from pipeline.cameras import Cameras
 from pipeline.gaussians import Gaussians
@@ -38,51 +37,41 @@ def finder(pack: FacePack) -> Find:
 
 
 @dataclass(frozen=True)
-class Similarity:
-    """A map of space that keeps angles: ``x -> scale * rotation @ x + shift``.
+class Placement:
+    """A map of space that keeps directions: ``x -> scale * x + shift``.
 
     Attributes:
         scale: positive.
-        rotation: [3, 3] float64, proper.
         shift: [3] float64, world units.
     """
 
     scale: float
-    rotation: Floats
     shift: Floats
 
     def apply(self, points: npt.ArrayLike) -> Floats:
         """Map points [N, 3]."""
-        return self.scale * np.asarray(points, np.float64) @ self.rotation.T + self.shift
+        return self.scale * np.asarray(points, np.float64) + self.shift
 
     def move(self, gaussians: Gaussians) -> Gaussians:
-        """Map Gaussians: their places, sizes and rotations."""
-        turned = Rotation.from_matrix(self.rotation) * Rotation.from_quat(
-            gaussians.quats.double().numpy(), scalar_first=True
-        )
-        quats = np.asarray(turned.as_quat(scalar_first=True), np.float32)
-        return Gaussians(
-            means=torch.from_numpy(self.apply(gaussians.means.numpy()).astype(np.float32)),
-            quats=torch.from_numpy(quats),
-            scales=gaussians.scales * self.scale,
-            opacities=gaussians.opacities,
-            colors=gaussians.colors,
-        )
+        """Map Gaussians on the CPU: their places and sizes."""
+        means = self.apply(gaussians.means.numpy()).astype(np.float32)
+        scales = gaussians.scales * self.scale
+        return replace(gaussians, means=torch.from_numpy(means), scales=scales)
 
 
-def umeyama(source: npt.ArrayLike, target: npt.ArrayLike) -> Similarity:
-    """The least-squares similarity that takes ``source`` to ``target`` (Umeyama 1991).
+def fit_placement(source: npt.ArrayLike, target: npt.ArrayLike) -> Placement:
+    """The placement that gives points the centre and the spread of others.
+
+    It does not turn them: five landmarks lie nearly in a plane, so a few pixels of the detector's
+    error turned avatars by ten degrees; and what is round both heads is the same canonical frame.
 
     Args:
-        source: [N, 3] points, N >= 3, not all on a line.
+        source: [N, 3] points, not all equal.
         target: [N, 3] points.
     """
     x, y = np.asarray(source, np.float64), np.asarray(target, np.float64)
-    x_mean, y_mean = x.mean(0), y.mean(0)
-    rotation = Rotation.align_vectors(y - y_mean, x - x_mean)[0].as_matrix()
-    turned = (x - x_mean) @ rotation.T
-    scale = float(np.sum(turned * (y - y_mean)) / np.sum(turned**2))
-    return Similarity(scale, rotation, y_mean - scale * rotation @ x_mean)
+    scale = float(np.linalg.norm(y - y.mean(0)) / np.linalg.norm(x - x.mean(0)))
+    return Placement(scale, y.mean(0) - scale * x.mean(0))
 
 
 def triangulate(cameras: Cameras, pixels: npt.ArrayLike, size_px: int) -> Floats:
@@ -128,8 +117,8 @@ def aligned_in_the_plane(images: Pixels, targets: Pixels, front: int, find: Find
 
 def alignment_in_space(
     images: Pixels, targets: Pixels, cameras: Cameras, find: Find
-) -> Similarity | None:
-    """The similarity that takes a candidate's landmarks in space to the true ones.
+) -> Placement | None:
+    """The placement that takes a candidate's landmarks in space to the true ones.
 
     Args:
         images: [V, H, W, 3] uint8, renders of the candidate.
@@ -150,4 +139,4 @@ def alignment_in_space(
     if len(seen) < 2:
         return None
     size_px = images.shape[1]
-    return umeyama(*(triangulate(cameras[seen], one, size_px) for one in (found, wanted)))
+    return fit_placement(*(triangulate(cameras[seen], one, size_px) for one in (found, wanted)))

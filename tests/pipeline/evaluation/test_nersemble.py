@@ -12,7 +12,7 @@ from pipeline.digital_human.expression import sample_appearance
 from pipeline.digital_human.identity import sample_identity
 from pipeline.digital_human.scene import build_head
 from pipeline.errors import UnreadableSource, UsageError
-from pipeline.evaluation.keypoints import Similarity, finder
+from pipeline.evaluation.keypoints import finder
 from pipeline.evaluation.nersemble import CAMERAS, FRONT_SERIAL, SEQUENCES, nersemble
 from pipeline.evaluation.subjects import HeldOut
 from pipeline.model_folder import resolve_model
@@ -26,7 +26,7 @@ RENDERED_PX = 320
 TOP, LEFT, HEIGHT, WIDTH = 10, 44, 300, 240
 """Where the sensor lies in the square renders, so that the principal point is not in its middle."""
 BACKDROP = 200
-WORLD = Similarity(0.3, np.array([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]]), np.array([0.2, -1.3, 0.7]))
+METRES, TURN, SHIFT = 0.3, np.array([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]]), [0.2, -1.3, 0.7]
 """From the canonical frame to the rig's: metres, another centre, and the face towards +x."""
 AZIMUTHS = [0, 11, 339, 21, 0, 341, 30, 11, 320, 350, 40, 328, 31, 348, 20, 332]
 ELEVATIONS = [0, 0, -2, 0, 25, 24, 24, 25, -2, 25, 22, 23, -1, 0, 25, -2]
@@ -64,8 +64,8 @@ def _calibrate(participant: Path, cameras) -> None:
     centre = RENDERED_PX / 2 - np.array([LEFT, TOP])
     intrinsics = [[focal * scale, 0, centre[0] * scale], [0, focal * scale, centre[1] * scale]]
     poses = cameras.cam_to_world.astype(np.float64)
-    poses[:, :3, :3] = WORLD.rotation @ poses[:, :3, :3]
-    poses[:, :3, 3] = WORLD.apply(poses[:, :3, 3])
+    poses[:, :3, :3] = TURN @ poses[:, :3, :3]
+    poses[:, :3, 3] = METRES * poses[:, :3, 3] @ TURN.T + SHIFT
     folder = participant / "calibration"
     folder.mkdir(parents=True)
     world_2_cam = dict(zip(SERIALS, np.linalg.inv(poses).tolist(), strict=True))
