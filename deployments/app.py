@@ -4,6 +4,7 @@ serve run deployments.app:build output=s3://bucket/avatars database=postgresql:/
 serve deploy deployments/serve.yaml
 """
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -84,10 +85,14 @@ def assemble(options: ServiceOptions, graph: JobGraph) -> "Application":
 
 
 def _pools(stages: list[Stage], options: ServiceOptions) -> list[Pool]:
-    """The share of the cluster that a replica of each stage has; what it wants if none is there."""
+    """The share of the cluster that a replica of each stage has.
+
+    ``serve run deployments.app:build`` builds before it starts Ray, most often on this machine.
+    """
     wanted = sum(stage.resources.cpus for stage in stages)
     if not ray.is_initialized():
-        return plan_pools(stages, cpus=wanted, gpus=options.gpus or 0.0)
+        here = float(os.cpu_count() or 1)
+        return plan_pools(stages, cpus=min(wanted, here), gpus=options.gpus or 0.0)
     has: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     if options.gpus is not None:  # a cluster that grows
         return plan_pools(stages, cpus=wanted, gpus=options.gpus)

@@ -159,9 +159,16 @@ def _engine(url: URL) -> Engine:
 
 
 def _make_private(file: Path) -> None:
-    """Create the file so that only its owner reads it; SQLite gives its other files that mode."""
+    """Create the file so that only its owner reads it; SQLite gives its other files that mode.
+
+    One that is there is not opened: POSIX ends all of a process's locks on a file when it closes
+    the file anywhere, and without its locks SQLite's log is taken away under it.
+    """
     try:
-        os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
+        os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except FileExistsError:
+        if file.is_dir():
+            raise UsageError(f"{file} cannot be opened: Is a directory") from None
     except OSError as error:
         raise UsageError(f"{file} cannot be opened: {error.strerror}") from error
 

@@ -53,7 +53,6 @@ class Runner:
         self._running: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._stopping = False
-        self._node = os.getppid()
         loop = asyncio.get_running_loop()  # Ray Serve constructs replicas inside theirs
         self._loops = [
             loop.create_task(self._claim_forever()),
@@ -117,11 +116,7 @@ class Runner:
 
         Raises:
             RayActorError: the board is gone, so no job could be run.
-            RuntimeError: the same, because the whole node is.
         """
-        # Ray ends the workers of a node that died, but not at once
-        if os.getppid() != self._node:
-            raise RuntimeError("this runner's node is gone, and it will follow")
         await self._board.is_open.remote("")
         leases = self._backend.leases
         try:

@@ -105,13 +105,18 @@ class LiveService:
 
 def replicas(deployment: str) -> list[int]:
     """Process ids of a deployment's replicas in this process's Ray."""
+    return processes(f"ray::ServeReplica:{APP_NAME}:{deployment}")
+
+
+def processes(name: str) -> list[int]:
+    """Ids of the processes of this process's Ray whose names begin like this."""
     found = []
     for process in psutil.Process().children(recursive=True):
         try:
             title = process.cmdline()[:1]
         except psutil.Error:
             continue
-        if title and title[0].startswith(f"ray::ServeReplica:{APP_NAME}:{deployment}"):
+        if title and title[0].startswith(name):
             found.append(process.pid)
     return found
 

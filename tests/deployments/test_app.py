@@ -27,6 +27,17 @@ def test_app_is_the_application_with_defaults(
         _ = deployments.app.other
 
 
+def test_built_before_ray_the_application_fits_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.chdir(tmp_path)
+    graph = toy_service.toy_graph(tmp_path).stages(AvatarOptions(), str(tmp_path))
+    for stages in (graph, build_graph(GraphOptions(), "x", build_recipe(GraphOptions()))):
+        pools = deployments.app._pools(stages, ServiceOptions())
+        assert sum(pool.actors * pool.cpus for pool in pools) <= 2
+
+
 def test_every_stage_of_the_graph_has_its_deployment(tmp_path: Path) -> None:
     options = GraphOptions()
     stages = build_graph(options, str(tmp_path), build_recipe(options))

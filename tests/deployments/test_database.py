@@ -74,6 +74,25 @@ def open_and_close(url: str) -> None:
     Database(url).close()
 
 
+def test_opened_twice_in_a_process_it_keeps_the_log_that_others_read(
+    tmp_path: Path, opened: Callable[..., Database]
+) -> None:
+    url = f"sqlite:///{tmp_path}/jobs.db"
+    first, second = opened(url), opened(url)
+    other = start(open_and_close, url)
+    other.join(60)
+    assert other.exitcode == 0
+    assert (tmp_path / "jobs.db-wal").exists()  # who closes last takes it away
+    for database in (first, second):
+        with database.writing() as transaction:
+            transaction.lock("queue")
+
+
+def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be opened: Is a directory"):
+        Database(f"sqlite:///{tmp_path}")
+
+
 def test_processes_may_open_a_new_database_at_the_same_time(new_url: Callable[[], str]) -> None:
     url = new_url()
     processes = [start(open_and_close, url) for _ in range(8)]

@@ -18,7 +18,7 @@ import pytest
 import ray
 import toy_service
 from bad_uploads import BAD_UPLOADS
-from live_service import LiveService, live, photo, until
+from live_service import LiveService, live, photo, processes, until
 from PIL import Image
 from ray import serve
 
@@ -187,6 +187,14 @@ def test_a_job_survives_the_death_of_its_runner(service: LiveService) -> None:
     assert (job["state"], job["attempts"]) == ("succeeded", 2)
     (avatar,) = (service.folder / "out" / job["id"] / "avatars").iterdir()
     assert avatar.name == job["avatar_id"]
+
+
+def test_a_runner_whose_board_died_takes_no_job_to_its_death(service: LiveService) -> None:
+    (board,) = processes("ray::Board")
+    os.kill(board, signal.SIGKILL)
+    until(lambda: not processes("ray::Board"))
+    jobs = [service.finished(service.submit(seed=1).headers["location"], 60) for _ in range(2)]
+    assert [(job["state"], job["attempts"]) for job in jobs] == [("succeeded", 1)] * 2
 
 
 def runner_process(service: LiveService, where: str) -> int:

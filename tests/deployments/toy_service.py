@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from ray.serve import Application
 
+import deployments.app
 from deployments.job_graph import JobGraph
 from deployments.options import ServiceOptions
 from pipeline.avatar_folder import parse_formats
@@ -113,17 +115,17 @@ def toy_graph(log: Path) -> JobGraph:
     return JobGraph(GraphOptions(), Recipe(model_hash="toy"), build)
 
 
+def build(options: ServiceOptions) -> Application:
+    """As `deployments.app.build`; for a config file's ``import_path`` too."""
+    quick = options.model_copy(update={"lease_s": 2.0, "drain_s": 20.0, "jobs_per_runner": 1})
+    return deployments.app.assemble(quick, toy_graph(Path(os.environ["TOY_LOG"])))
+
+
 if __name__ == "__main__":
     from ray import cloudpickle
 
-    import deployments.app
     from jobs.cli import main
 
     cloudpickle.register_pickle_by_value(sys.modules["__main__"])
-
-    def build(options: ServiceOptions):
-        quick = options.model_copy(update={"lease_s": 2.0, "drain_s": 20.0, "jobs_per_runner": 1})
-        return deployments.app.assemble(quick, toy_graph(Path(os.environ["TOY_LOG"])))
-
     deployments.app.build = build
     sys.exit(main())
