@@ -12,12 +12,12 @@ from pipeline.tries import wants_retry
 
 Execute = Callable[[Sequence[Stage], list[Row], Progress], Iterator[Row]]
 """Runs the stages over the rows and yields finished rows, reporting steps if it can."""
-WAVE_ROWS = 100_000
+WAVE_ROWS = 25_000
 """How many photos are given to the executor at a time, so that a driver holds the rows of so many
-and no more. Between two waves the actor pools start anew and the last rows of the first drain,
-which takes about a minute with weights to load. That is under 1 % while a wave takes more than
-6,000 s: at 10 s an avatar and GPU, up to 160 GPUs a driver. More are better shared by several
-drivers, each with a ``--shard``, than by one."""
+and no more: Ray keeps some kB of each task until the wave is over. Between two waves the actor
+pools start anew and the last rows of the first drain, which takes about a minute with weights to
+load. That is under 1 % while a wave takes more than 6,000 s: at 10 s an avatar and GPU, up to 40
+GPUs a driver. More are better shared by several drivers, each with a ``--shard``, than by one."""
 
 
 def run_passes(

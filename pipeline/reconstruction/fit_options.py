@@ -50,7 +50,7 @@ class FitOptions:
     alpha_weight: float = 0.3
     scale_weight: float = 1.0
     max_scale: float = 0.05
-    portrait_weight: float = 2.5
+    portrait_weight: float = 5.0
     portrait_reach_deg: float = 35.0
     min_opacity: float = 0.02
     patience: int = 40
