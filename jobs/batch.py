@@ -163,8 +163,8 @@ def _finish(
     compact(root, stamp.tag)
     snapshot = manifest.load(root, (*summary.COLUMNS, *gallery.COLUMNS))
     news = pc.any(pc.equal(snapshot.table["run"], stamp.run)).as_py()
+    _write_failed(root, snapshot)  # even without news: an earlier run may have been killed here
     if news or not root.child(gallery.INDEX).exists():
-        _write_failed(root, snapshot)
         gallery.write_gallery(root, snapshot)
     rows = snapshot.rows
     mine = pc.is_in(rows["source"], value_set=listing.table["source"].combine_chunks())

@@ -223,3 +223,17 @@ def test_an_avatar_that_was_deleted_is_made_again(tmp_path: Path) -> None:
     assert avatar.is_file()
     assert World.made["red"] == 2
     world.check()
+
+
+@pytest.mark.parametrize("writes", range(2, 14))
+def test_failures_of_a_run_that_was_killed_are_listed_by_the_next(
+    tmp_path: Path, writes: int
+) -> None:
+    world = World(tmp_path)
+    world.put("1.jpg", "green")
+    world.run()
+    world.put("0.jpg", "bad")
+    world.run(writes=writes)
+    world.remove("0.jpg")  # so that the next run has nothing new
+    world.run()
+    world.check()
