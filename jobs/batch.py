@@ -163,8 +163,9 @@ def _finish(
     compact(root, stamp.tag)
     snapshot = manifest.load(root, (*summary.COLUMNS, *gallery.COLUMNS))
     news = pc.any(pc.equal(snapshot.table["run"], stamp.run)).as_py()
-    _write_failed(root, snapshot)  # even without news: an earlier run may have been killed here
-    if news or not root.child(gallery.INDEX).exists():
+    # without news too: an earlier run may have been killed before it wrote these
+    if news or not gallery.is_current(root, snapshot):
+        _write_failed(root, snapshot)
         gallery.write_gallery(root, snapshot)
     rows = snapshot.rows
     mine = pc.is_in(rows["source"], value_set=listing.table["source"].combine_chunks())

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from jobs.options import named_folders
 from pipeline.errors import InputError, ProcessingError, UsageError
 
 if TYPE_CHECKING:
@@ -236,7 +237,7 @@ def _yardsticks(
         floors_at=floors_at,
         backbones=backbones,
         find=finder(FacePack(model / FACE_FOLDER)) if options.align else None,
-        renders=find_renders(options.renders, held_out, taken),
+        renders=find_renders(named_folders(options.renders), held_out, taken),
     )
     return yardsticks, unavailable
 

@@ -63,6 +63,12 @@ def write_gallery(root: Location, snapshot: Snapshot) -> None:
             list(pool.map(lambda page: root.child(page[0]).write(page[1].encode()), some))
 
 
+def is_current(root: Location, snapshot: Snapshot) -> bool:
+    """Whether ``index.html`` was made when the manifest's newest outcome was there already."""
+    index = root.child(INDEX)
+    return index.exists() and _mark(snapshot).encode() in index.read()
+
+
 def gallery_pages(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
     """The names of the pages and their HTML, ``index.html`` last."""
     kinds = _kinds(snapshot)
@@ -83,7 +89,12 @@ def gallery_pages(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
         yield from _page(book, book.waiting, heading)
     summary = [_summary(book, heads[book.kind]) for book in lists.values()]
     body = [_navigation(cards, 1, ""), *(_card(row, "") for row in first), *summary]
-    yield INDEX, _document(heading, [f"<h1>{heading}</h1>", _jumps(lists), *body])
+    top = [_mark(snapshot), f"<h1>{heading}</h1>", _jumps(lists)]
+    yield INDEX, _document(heading, [*top, *body])
+
+
+def _mark(snapshot: Snapshot) -> str:
+    return f"<!-- newest outcome: {snapshot.newest_us()} us -->"
 
 
 def _kind(outcome: str, error_code: str | None, duplicate_of: str | None) -> str:

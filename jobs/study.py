@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from jobs.options import named_folders
 from pipeline.errors import UsageError
 
 PAGE, KEY = "study.html", "key.json"
@@ -107,23 +108,6 @@ def tally(options: TallyOptions) -> int:
         add_study(options.evaluation, found)
     print(json_module.dumps(found) if options.json else tally_table(found))
     return 0
-
-
-def named_folders(texts: Sequence[str]) -> dict[str, Path]:
-    """NAME=FOLDER texts as folders by name.
-
-    Raises:
-        UsageError: a text has no name or folder, or a name repeats.
-    """
-    folders: dict[str, Path] = {}
-    for text in texts:
-        name, _, folder = text.partition("=")
-        if not name or not folder:
-            raise UsageError(f"{text!r} is not NAME=FOLDER")
-        if name in folders:
-            raise UsageError(f"the name {name} was given twice")
-        folders[name] = Path(folder)
-    return folders
 
 
 def _files(paths: Sequence[Path]) -> list[Path]:

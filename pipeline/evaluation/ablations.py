@@ -13,8 +13,8 @@ from pipeline.evaluation.columns import (
     PREFERENCE,
     Column,
     Json,
-    best_rows,
     cell,
+    cells,
     json_estimate,
     key_of,
     missing_list,
@@ -160,15 +160,10 @@ def _row(
 
 
 def _means(rows: list[Json], columns: list[Column]) -> str:
-    best = [best_rows(rows, column) for column in columns]
-    lines = []
-    for place, row in enumerate(rows):
-        cells = [cell(row[column.metric], column.digits) for column in columns]
-        marked = [
-            f"**{text}**" if place in among else text
-            for text, among in zip(cells, best, strict=True)
-        ]
-        lines.append([row["name"], str(row["size_px"]), *marked])
+    lines = [
+        [row["name"], str(row["size_px"]), *texts]
+        for row, texts in zip(rows, cells(rows, columns, "**{}**"), strict=True)
+    ]
     return _table(["", "px", *(column.title for column in columns)], lines)
 
 
@@ -177,11 +172,11 @@ def _pairs(rows: list[Json], columns: list[Column]) -> str:
     for row in rows:
         if not all("difference" in row[column.metric] for column in columns):
             continue
-        cells = [
+        texts = [
             f"{cell(row[c.metric]['difference'], c.digits)}, {row[c.metric]['ordering']}"
             for c in columns
         ]
-        lines.append([row["name"], *cells])
+        lines.append([row["name"], *texts])
     if not lines:
         return ""
     return _table([f"minus {FULL}", *(column.title for column in columns)], lines)

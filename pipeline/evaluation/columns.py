@@ -101,6 +101,24 @@ def best_rows(rows: Sequence[Json], column: Column) -> set[int]:
     }
 
 
+def cells(rows: Sequence[Json], columns: Sequence[Column], bold: str) -> list[list[str]]:
+    """The text of each row's cells.
+
+    Args:
+        rows: of one table.
+        columns: to be shown.
+        bold: format of the best of a column, such as ``**{}**``.
+    """
+    best = [best_rows(rows, column) for column in columns]
+    return [
+        [
+            (bold if place in among else "{}").format(cell(row.get(column.metric), column.digits))
+            for column, among in zip(columns, best, strict=True)
+        ]
+        for place, row in enumerate(rows)
+    ]
+
+
 def row_name(row: Json) -> str:
     """What the tables call a row of the summary, besides its size."""
     name = f"floor: {row['name']}" if row["is_floor"] else str(row["name"])

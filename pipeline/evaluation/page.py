@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from pipeline.evaluation.columns import (
     PREFERENCE,
     Json,
-    best_rows,
     cell,
+    cells,
     key_of,
     row_name,
     shown_columns,
@@ -80,15 +80,10 @@ def html_report(evaluation: Json, sheet_png: bytes) -> str:
 def _main_table(evaluation: Json) -> str:
     rows = table_rows(evaluation["summary"])
     columns = shown_columns(rows)
-    best = [best_rows(rows, column) for column in columns]
-    lines = []
-    for place, row in enumerate(rows):
-        cells = [cell(row.get(column.metric), column.digits) for column in columns]
-        marked = [
-            f"<b>{text}</b>" if place in among else text
-            for text, among in zip(cells, best, strict=True)
-        ]
-        lines.append([html.escape(row_name(row)), str(row["size_px"]), *marked])
+    lines = [
+        [html.escape(row_name(row)), str(row["size_px"]), *texts]
+        for row, texts in zip(rows, cells(rows, columns, "<b>{}</b>"), strict=True)
+    ]
     floors = [bool(row["is_floor"]) for row in rows]
     bodies = [
         [line for line, is_floor in zip(lines, floors, strict=True) if is_floor is kind]

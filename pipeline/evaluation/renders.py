@@ -23,12 +23,12 @@ Load = Callable[[str], npt.NDArray[np.uint8]]
 
 
 def find_renders(
-    given: Sequence[str], held_out: HeldOut, taken: Sequence[str] = ()
+    given: Mapping[str, Path], held_out: HeldOut, taken: Sequence[str] = ()
 ) -> Mapping[str, Load]:
     """Check renders before hours are spent.
 
     Args:
-        given: ``NAME=FOLDER`` for each method.
+        given: each method's folder.
         held_out: whom they must show.
         taken: names that mean something else.
 
@@ -36,17 +36,14 @@ def find_renders(
         From each method's name to its views of a subject.
 
     Raises:
-        UsageError: a name is missing or taken, a view is missing, or is no image of the right size.
+        UsageError: a name is taken, a view is missing, or is no image of the right size.
     """
     found: dict[str, Load] = {}
-    for text in given:
-        name, equals, folder = text.partition("=")
-        if not (name and equals and folder):
-            raise UsageError(f"renders {text!r} is not NAME=FOLDER, such as panohead=out/panohead")
-        if name in found or name in taken:
+    for name, folder in given.items():
+        if name in taken:
             raise UsageError(f"the name {name!r} of renders is taken; give another")
-        _check(Path(folder), held_out)
-        found[name] = partial(_load, Path(folder), held_out.views)
+        _check(folder, held_out)
+        found[name] = partial(_load, folder, held_out.views)
     return found
 
 

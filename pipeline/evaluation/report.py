@@ -6,8 +6,8 @@ from pipeline.errors import UsageError
 from pipeline.evaluation.columns import (
     PREFERENCE,
     Json,
-    best_rows,
     cell,
+    cells,
     json_estimate,
     key_of,
     missing_list,
@@ -36,18 +36,12 @@ def table(evaluation: Json) -> str:
     """
     rows = table_rows(evaluation["summary"])
     columns = shown_columns(rows)
-    best = [best_rows(rows, column) for column in columns]
     lines = [
         "| | px | " + " | ".join(column.title for column in columns) + " |",
         "|---|---|" + "---|" * len(columns),
     ]
-    for place, row in enumerate(rows):
-        cells = [cell(row.get(column.metric), column.digits) for column in columns]
-        marked = [
-            f"**{text}**" if place in among else text
-            for text, among in zip(cells, best, strict=True)
-        ]
-        lines.append(f"| {row_name(row)} | {row['size_px']} | " + " | ".join(marked) + " |")
+    for row, texts in zip(rows, cells(rows, columns, "**{}**"), strict=True):
+        lines.append(f"| {row_name(row)} | {row['size_px']} | " + " | ".join(texts) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -84,8 +78,8 @@ def report(evaluation: Json) -> str:
     ]
     for index, azimuth in enumerate(evaluation["azimuths_deg"]):
         values = [row["psnr_db_by_azimuth"][index] for row in rows]
-        cells = ["-" if value is None else f"{value:.1f}" for value in values]
-        curves.append(f"| {azimuth:g} | " + " | ".join(cells) + " |")
+        texts = ["-" if value is None else f"{value:.1f}" for value in values]
+        curves.append(f"| {azimuth:g} | " + " | ".join(texts) + " |")
     groups = groups_table(evaluation)
     return "\n".join(
         [

@@ -125,6 +125,9 @@ class World:
             same = [by_source[source] for source, text in contents.items() if text == content]
             owners = [row for row in same if row["duplicate_of"] is None]
             assert len(owners) <= 1, "one avatar, shown once"
+        index = (self.out / "index.html").read_text()
+        for code, count in Counter(row["error_code"] for row in rows if row["error_code"]).items():
+            assert f"{count} {code}<" in index
         failed = map(json.loads, (self.out / "failed.jsonl").read_text().splitlines())
         assert {row["source"] for row in failed} == {
             row["source"] for row in rows if row["outcome"] != "ok"

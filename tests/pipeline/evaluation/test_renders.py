@@ -31,7 +31,7 @@ def renders(held_out: HeldOut, tmp_path: Path) -> Path:
 
 
 def test_views_are_read_in_order(held_out: HeldOut, renders: Path) -> None:
-    found = find_renders([f"perfect={renders}"], held_out)
+    found = find_renders({"perfect": renders}, held_out)
     assert list(found) == ["perfect"]
     for key in held_out.keys:
         assert np.array_equal(found["perfect"](key), held_out.load(key).views)
@@ -40,34 +40,32 @@ def test_views_are_read_in_order(held_out: HeldOut, renders: Path) -> None:
 def test_transparency_is_put_on_white(held_out: HeldOut, renders: Path) -> None:
     clear = Image.new("RGBA", (SIZE_PX, SIZE_PX), (10, 20, 30, 0))
     clear.save(renders / "9" / "02.png")
-    assert (find_renders([f"a={renders}"], held_out)["a"]("9")[2] == 255).all()
+    assert (find_renders({"a": renders}, held_out)["a"]("9")[2] == 255).all()
 
 
 def test_what_is_missing_or_wrong_is_named(held_out: HeldOut, renders: Path) -> None:
-    for text, reason in (
-        ("panohead", "'panohead' is not NAME=FOLDER"),
-        (f"={renders}", "is not NAME=FOLDER"),
-        (f"views={renders}", "the name 'views' of renders is taken"),
-        ("a=nowhere", r"nowhere/9/00\.png is missing, 8 of 8 in all"),
+    for given, reason in (
+        ({"views": renders}, "the name 'views' of renders is taken"),
+        ({"a": Path("nowhere")}, r"nowhere/9/00\.png is missing, 8 of 8 in all"),
     ):
         with pytest.raises(UsageError, match=reason):
-            find_renders([text], held_out, ["views"])
+            find_renders(given, held_out, ["views"])
     Image.new("RGB", (20, SIZE_PX)).save(renders / "19" / "01.png")
     with pytest.raises(UsageError, match=r"19/01\.png is 20x32 px, the true views are 32x32"):
-        find_renders([f"a={renders}"], held_out)
+        find_renders({"a": renders}, held_out)
     (renders / "19" / "01.png").write_bytes(b"no picture")
     with pytest.raises(UsageError, match=r"19/01\.png is no PNG image"):
-        find_renders([f"a={renders}"], held_out)
+        find_renders({"a": renders}, held_out)
     (renders / "19" / "01.png").unlink()
     with pytest.raises(UsageError, match=r"19/01\.png is missing, 1 of 8 .*SUBJECT/03\.png"):
-        find_renders([f"a={renders}"], held_out)
+        find_renders({"a": renders}, held_out)
 
 
 def test_a_file_that_is_cut_off_is_named_when_it_is_read(held_out: HeldOut, renders: Path) -> None:
     file = renders / "9" / "00.png"
     file.write_bytes(file.read_bytes()[:-40])
     with pytest.raises(UsageError, match=r"9/00\.png is no PNG image"):
-        find_renders([f"a={renders}"], held_out)["a"]("9")
+        find_renders({"a": renders}, held_out)["a"]("9")
 
 
 def test_other_methods_get_portraits_and_cameras(held_out: HeldOut, tmp_path: Path) -> None:
