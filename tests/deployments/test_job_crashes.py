@@ -1,3 +1,4 @@
+import contextlib
 import os
 import random
 import signal
@@ -59,7 +60,8 @@ def _kill_and_pause(url: str, folder: Path) -> int:
         if worker.is_alive() and chaos.random() < 0.2:
             os.kill(worker.pid, signal.SIGSTOP)
             time.sleep(1.2 * LEASE_S)  # others take over what it holds
-            os.kill(worker.pid, signal.SIGCONT)
+            with contextlib.suppress(ProcessLookupError):  # it had done its last job just before
+                os.kill(worker.pid, signal.SIGCONT)
         else:
             worker.kill()
             worker.join()
