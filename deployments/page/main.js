@@ -4,7 +4,7 @@ import { forgetKey, hasKey, keepKey, Problem, read, whenKeyIsMissing } from "/ap
 import { showAvatar } from "/avatar.js";
 import { byId, showProblem } from "/dom.js";
 import { showGallery } from "/gallery.js";
-import { startUploads } from "/upload.js";
+import { showLimits, startUploads } from "/upload.js";
 
 let settings = null;
 let leave = new AbortController();
@@ -33,14 +33,20 @@ async function askForKey(wasRefused) {
   byId("forget-key").hidden = false;
 }
 
-async function route({ focus = true } = {}) {
-  leave.abort();
-  leave = new AbortController();
-  const { signal } = leave;
+/** Show the view that the address names; the id of its avatar, if it is one's. */
+function turnToView() {
   const id = location.hash.match(/^#(av_[a-z0-9]+)$/)?.[1];
   byId("home").hidden = Boolean(id);
   byId("avatar").hidden = !id;
   if (!id) document.title = "headsplat";
+  return id;
+}
+
+async function route({ focus = true } = {}) {
+  leave.abort();
+  leave = new AbortController();
+  const { signal } = leave;
+  const id = turnToView();
   if (focus) byId(id ? "avatar-title" : "home-title").focus();
   try {
     await (id ? showAvatar(id, settings, signal) : showGallery(signal));
@@ -60,8 +66,11 @@ async function start() {
     forgetKey();
     location.reload();
   });
+  const reading = read("/page.json");
+  startUploads(reading);
+  turnToView();
   try {
-    settings = await read("/page.json");
+    settings = await reading;
   } catch (error) {
     byId("home").hidden = false;
     byId("cards").replaceChildren();
@@ -69,7 +78,7 @@ async function start() {
     return;
   }
   if (settings.keys_needed) whenKeyIsMissing(ask);
-  startUploads(settings);
+  showLimits(settings);
   addEventListener("hashchange", () => route());
   await route({ focus: false });
 }

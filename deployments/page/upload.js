@@ -4,17 +4,12 @@ import { Problem, submit } from "/api.js";
 import { byId, make, showProblem } from "/dom.js";
 import { keepPhoto } from "/progress.js";
 
-let settings = null;
+let reading = null;
 let busy = false;
 
-/** Listen for photos. */
-export function startUploads(given) {
-  settings = given;
-  const hours = settings.retention_hours;
-  const time = hours === 1 ? "one hour" : `${Number(hours.toFixed(1))} hours`;
-  byId("limit").textContent = `JPEG, PNG or WebP, up to ${settings.max_photo_mb} MiB.`;
-  byId("privacy").textContent =
-    `A photo is kept with its avatar, and both are erased after ${time}, or when you delete them.`;
+/** Listen for photos, which may come before the service's settings (a promise) do. */
+export function startUploads(settings) {
+  reading = settings;
   byId("photo").addEventListener("change", (event) => {
     const [photo] = event.target.files;
     event.target.value = "";
@@ -26,7 +21,16 @@ export function startUploads(given) {
     event.target.click();
   });
   listenForDrops();
-  showExamples();
+}
+
+/** Say what may be sent and how long it is kept, and offer the examples. */
+export function showLimits(settings) {
+  const hours = settings.retention_hours;
+  const time = hours === 1 ? "one hour" : `${Number(hours.toFixed(1))} hours`;
+  byId("limit").textContent = `JPEG, PNG or WebP, up to ${settings.max_photo_mb} MiB.`;
+  byId("privacy").textContent =
+    `A photo is kept with its avatar, and both are erased after ${time}, or when you delete them.`;
+  showExamples(settings.examples);
 }
 
 function listenForDrops() {
@@ -47,10 +51,10 @@ function listenForDrops() {
   });
 }
 
-function showExamples() {
+function showExamples(examples) {
   const list = byId("examples").querySelector("ul");
-  byId("examples").hidden = settings.examples.length === 0;
-  for (const { name, title } of settings.examples) {
+  byId("examples").hidden = examples.length === 0;
+  for (const { name, title } of examples) {
     const image = make("img", { src: `/examples/${name}`, alt: "", width: 72, height: 72 });
     const button = make("button", { type: "button" }, image, make("span", { textContent: title }));
     button.addEventListener("click", () => uploadExample(name));
@@ -67,7 +71,7 @@ async function upload(given) {
   byId("upload-error").hidden = true;
   try {
     const photo = given instanceof Blob ? given : await given();
-    check(photo);
+    check(photo, (await reading).max_photo_mb);
     const job = await submit(photo);
     keepPhoto(job.id, photo);
     location.hash = job.id;
@@ -85,11 +89,11 @@ function setBusy(now) {
 }
 
 /** What the service would refuse before it has read all of it, which browsers do not explain. */
-function check(photo) {
-  if (photo.size <= settings.max_photo_mb * 2 ** 20) return;
+function check(photo, most) {
+  if (photo.size <= most * 2 ** 20) return;
   const size = Math.ceil(photo.size / 2 ** 20);
   throw new Problem({
     title: "This photo is too large.",
-    detail: `It has ${size} MiB and may have ${settings.max_photo_mb}. Save it smaller.`,
+    detail: `It has ${size} MiB and may have ${most}. Save it smaller.`,
   });
 }

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
 
 PHONE = {"width": 360, "height": 740}
-WAIT_MS = 20_000
+WAIT_MS = 60_000
 
 
 @contextmanager

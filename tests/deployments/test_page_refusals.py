@@ -27,11 +27,11 @@ from deployments.watch import Watch
 from pipeline import pictures
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Route
 
 pytestmark = [
     pytest.mark.skipif(bool(chromium.why_no_viewer()), reason=chromium.why_no_viewer() or "there"),
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(300),
 ]
 AVATAR = "0123456789abcdef01234567"
 
@@ -119,6 +119,19 @@ def test_a_full_queue_is_said_and_tried_again(service: Running, browser: "Browse
         page.locator("#upload-error").get_by_text("1 jobs wait, as many as may").wait_for()
         service.backend.store.cancel("local", job_id)
         page.locator("#upload-error").get_by_role("button", name="Try again").click()
+        title(page, "Waiting for its turn")
+
+
+def test_a_photo_may_come_before_the_settings_do(service: Running, browser: "Browser") -> None:
+    held: list[Route] = []
+    with open_page(browser, service.url) as page:
+        page.route("**/page.json", lambda route: held.append(route))
+        page.reload()
+        page.locator("#photo").set_input_files(photo())
+        page.get_by_text("Sending").wait_for()
+        while not held:
+            page.wait_for_timeout(20)
+        held[0].continue_()
         title(page, "Waiting for its turn")
 
 

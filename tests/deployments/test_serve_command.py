@@ -138,7 +138,7 @@ def finished(folder: Path) -> int:
 
 def test_an_online_avatar_has_the_bytes_of_headsplat_make(tmp_path: Path) -> None:
     with serving(tmp_path, ["-m", "jobs.cli"]) as (_, url), Client(url) as client:
-        job = client.make(demo_photos()[0], within_s=200, seed=5, formats=["ply", "spz"])
+        job = client.make(demo_photos()[0], within_s=400, seed=5, formats=["ply", "spz"])
         stages = {event["stage"] for event in client.events(job) if event["kind"] == "progress"}
         assert {"LowRes", "HighRes", "Reconstruct"} <= stages
         saved = client.download(job, tmp_path / "saved")

@@ -19,7 +19,6 @@ import toy_avatars
 from bad_photos import photo
 
 ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.timeout(600)  # Ray starts slowly on a busy machine
 
 
 class Cluster:

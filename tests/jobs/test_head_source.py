@@ -11,7 +11,6 @@ from pipeline.errors import UnreadableSource, UsageError
 
 pytestmark = [
     pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\..*"),  # its own calls
-    pytest.mark.timeout(600),  # starting workers takes long on a busy machine
 ]
 
 

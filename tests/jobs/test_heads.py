@@ -33,7 +33,6 @@ def _files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted((folder / "views").glob("0*"))}
 
 
-@pytest.mark.timeout(600)  # starting workers takes long on a busy machine
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_killed_render_goes_on_and_gives_the_same_bytes_as_any_other(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -67,7 +66,6 @@ def test_a_killed_render_goes_on_and_gives_the_same_bytes_as_any_other(
     assert json.loads(capsys.readouterr().out)["rendered"] == 0
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_failure_is_told_and_the_others_go_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

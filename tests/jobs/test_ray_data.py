@@ -16,7 +16,6 @@ cloudpickle.register_pickle_by_value(toy_stages)  # workers cannot import a test
 pytestmark = [
     pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\..*"),  # its own calls
     pytest.mark.filterwarnings("ignore:The minimum number of concurrent actors:UserWarning"),
-    pytest.mark.timeout(600),  # starting workers takes long on a busy machine
 ]
 
 SOURCES = ["7", "x", "200", "13", "1", "50", "-", "101"]

@@ -21,7 +21,6 @@ from jobs.cli import main
 pytestmark = [
     pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\..*"),  # its own calls
     pytest.mark.filterwarnings("ignore:The minimum number of concurrent actors:UserWarning"),
-    pytest.mark.timeout(600),  # starting workers takes long on a busy machine
 ]
 cloudpickle.register_pickle_by_value(toy_avatars)  # workers cannot import a test module
 

@@ -63,7 +63,6 @@ def test_photos_and_avatars_in_a_bucket(
     assert local.read_bytes() == root.child(rows[1]["id"], "avatar.ply").read()
 
 
-@pytest.mark.timeout(600)  # starting Ray takes long on a busy machine
 def test_ray_reads_from_and_writes_to_a_bucket(bucket: str, tmp_path: Path) -> None:
     for i in range(3):
         data = photo(tmp_path / "p.png", i).read_bytes()
@@ -83,7 +82,6 @@ def test_ray_reads_from_and_writes_to_a_bucket(bucket: str, tmp_path: Path) -> N
     assert local.read_bytes() == root.child(rows[2]["id"], "avatar.ply").read()
 
 
-@pytest.mark.timeout(600)  # starting workers takes long on a busy machine
 @pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\..*")  # its own calls
 @pytest.mark.usefixtures("ray_cluster")
 def test_heads_are_rendered_into_and_read_from_a_bucket(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.skipif(bool(chromium.why_undriven()), reason=chromium.why_undriven() or "there"),
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(300),
 ]
 PHONE = {"width": 360, "height": 740}
 

@@ -69,7 +69,6 @@ def test_a_damaged_sequence_is_told_and_the_shards_of_others_stay(source, tmp_pa
     assert sorted(files(folder)) == ["00000.safetensors", "examples.json"]
 
 
-@pytest.mark.timeout(600)  # starting workers takes long on a busy machine
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_part_is_trained_on_workers_and_goes_on_without_preparing_again(source, tmp_path, capsys):
     cache, out = tmp_path / "cache", tmp_path / "model"

@@ -10,7 +10,6 @@ from PIL import Image
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)  # nodes start slowly on a busy machine
 def test_a_job_grows_the_cluster_past_a_refused_type_and_leaves_it_empty(tmp_path: Path) -> None:
     photos, out, log = tmp_path / "photos", tmp_path / "out", tmp_path / "requests"
     photos.mkdir()
