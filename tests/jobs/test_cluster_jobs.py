@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import token_cluster
 import toy_avatars
 from bad_photos import photo
+from job_server import job_server
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,20 +53,8 @@ class Cluster:
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     cluster = Cluster(tmp_path_factory.mktemp("home"))
     environment = {**cluster.environment, "RAY_AUTH_MODE": "token"}
-    with subprocess.Popen(
-        [sys.executable, str(token_cluster.__file__)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env=environment,
-    ) as server:
-        assert server.stdout is not None
-        cluster.address = server.stdout.readline().strip()
-        assert cluster.address.startswith("http://127.0.0.1:")
+    with job_server(environment) as cluster.address:
         yield cluster
-        server.communicate("")
-    assert server.returncode == 0
 
 
 @pytest.mark.slow

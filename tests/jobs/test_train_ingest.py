@@ -38,6 +38,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster", "one_thread")
 def test_two_workers_of_which_one_is_killed_make_what_one_process_makes(source, tmp_path):
     marker = tmp_path / "died"
@@ -69,6 +70,7 @@ def test_a_damaged_sequence_is_told_and_the_shards_of_others_stay(source, tmp_pa
     assert sorted(files(folder)) == ["00000.safetensors", "examples.json"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_part_is_trained_on_workers_and_goes_on_without_preparing_again(source, tmp_path, capsys):
     cache, out = tmp_path / "cache", tmp_path / "model"

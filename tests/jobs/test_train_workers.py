@@ -40,6 +40,7 @@ def flat(state: dict[str, torch.Tensor]) -> torch.Tensor:
     return torch.cat([state[name].flatten() for name in sorted(state)])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster", "threads")
 def test_two_workers_of_which_one_is_killed_learn_what_one_process_learns(data, tmp_path):
     out = tmp_path / "out"

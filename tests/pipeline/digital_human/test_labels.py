@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 from skimage.feature import hog
 
 from pipeline.cameras import look_at_origin
@@ -28,6 +29,7 @@ def face_gradients(seed: int, expression: str) -> npt.NDArray[np.float64]:
     return gradients
 
 
+@pytest.mark.slow
 def test_expressions_of_people_never_seen_are_told_apart() -> None:
     names = list(EXPRESSIONS)
     truth = np.tile(np.arange(len(names)), PEOPLE)

@@ -49,6 +49,7 @@ def test_two_workers_learn_what_one_process_learns_from_both_their_batches(tmp_p
     )
 
 
+@pytest.mark.slow
 def test_a_killed_run_exports_the_bytes_that_an_uninterrupted_one_exports(tmp_path):
     train(part(), tmp_path / "whole", OPTIONS)
     killed = tmp_path / "killed"
