@@ -15,6 +15,7 @@ import pyarrow as pa
 import ray
 import ray.data
 from ray.data._internal.cluster_autoscaler import get_or_create_autoscaling_coordinator
+from ray.data._internal.execution.backpressure_policy import DownstreamCapacityBackpressurePolicy
 from ray.util.annotations import RayDeprecationWarning
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -104,10 +105,10 @@ class _Run:
         for pool, columns in zip(self.pools, needed, strict=True):
             fitting = replace(pool, actors=min(pool.actors, len(rows)))
             dataset = self._add_stage(dataset, fitting, columns, alone)
-        for table in dataset.iter_batches(
-            batch_size=None, batch_format="pyarrow", prefetch_batches=0
-        ):
-            yield from (with_outcome(row) for row in decode_rows(table))
+        # iter_batches would send the statistics of all blocks so far to an actor every few seconds
+        for bundle in dataset.iter_internal_ref_bundles():
+            for block in bundle.blocks:
+                yield from (with_outcome(row) for row in decode_rows(ray.get(block.ref)))
 
     def _add_stage(
         self, dataset: ray.data.Dataset, pool: Pool, needed: frozenset[str], alone: bool
@@ -191,6 +192,9 @@ def configure(options: RayOptions) -> None:
     context.enable_progress_bars = False  # jobs.progress shows ours
     context.execution_options.preserve_order = False
     context.execution_options.verbose_progress = False
+    # as many rows wait for a stage as it has at hand: more would fill a quarter of the object store
+    context.downstream_capacity_backpressure_ratio = 1.0
+    DownstreamCapacityBackpressurePolicy.OBJECT_STORE_BUDGET_UTIL_THRESHOLD = 0.0
     context.max_errored_blocks = options.max_crashed_rows
     context.actor_init_retry_on_errors = False
     context.max_consecutive_actor_init_deaths = 3

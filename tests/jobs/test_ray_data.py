@@ -1,11 +1,12 @@
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import toy_stages
 from ray import cloudpickle
-from toy_stages import Parse, Scale
+from toy_stages import Consume, Parse, Produce, Scale
 
-from jobs.pools import plan_pools
+from jobs.pools import Pool, plan_pools
 from jobs.ray_data import RayOptions, run_ray
 from pipeline.errors import GraphError, UsageError
 from pipeline.local import run_local
@@ -46,6 +47,15 @@ def test_a_row_that_kills_its_worker_takes_no_other_row_along() -> None:
     rows = list(run_ray(plan_pools([Parse()], cpus=1), _rows(sources), RayOptions()))
     assert sorted(row["source"] for row in rows) == ["1", "2", "3", "4"]
     assert {row["outcome"] for row in rows} == {"ok"}
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_fast_stage_does_not_fill_the_memory_before_a_slow_one(tmp_path: Path) -> None:
+    stages = [Produce(tmp_path / "log"), Consume(tmp_path / "log")]
+    pools = [Pool(stage=stage, actors=1, cpus=1, gpus=0) for stage in stages]
+    rows = list(run_ray(pools, _rows([str(i) for i in range(80)]), RayOptions()))
+    assert len(rows) == 80
+    assert max(row["ahead"] for row in rows) < 30
 
 
 @pytest.mark.usefixtures("ray_cluster")

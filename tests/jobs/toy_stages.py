@@ -2,7 +2,9 @@
 
 import os
 import signal
+import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -77,6 +79,44 @@ class Total(Stage):
         return [{**row, "total": row["half"].sum(dtype=np.float32)} for row in rows]
 
 
+class Produce(Stage):
+    """Notes each row in a file, and hands 200 kB on."""
+
+    name = "Produce"
+    inputs = ("source",)
+    outputs = ("pixels",)
+    resources = Resources(cpus=1, memory_gb=0.1)
+
+    def __init__(self, log: Path) -> None:
+        self.log = log
+
+    def process(self, rows: Sequence[Row], context: Context) -> list[Row]:
+        with self.log.open("a") as stream:
+            stream.writelines("made\n" for _ in rows)
+        return [{**row, "pixels": np.zeros(200_000, np.uint8)} for row in rows]
+
+
+class Consume(Stage):
+    """Takes its time, and counts the rows that were noted before it and are not done yet."""
+
+    name = "Consume"
+    inputs = ("pixels",)
+    outputs = ("ahead",)
+    resources = Resources(cpus=1, memory_gb=0.1)
+
+    def __init__(self, log: Path) -> None:
+        self.log = log
+
+    def setup(self, device: str) -> None:
+        self.done = 0
+
+    def process(self, rows: Sequence[Row], context: Context) -> list[Row]:
+        time.sleep(0.1)
+        ahead = len(self.log.read_text().splitlines()) - self.done
+        self.done += len(rows)
+        return [{**row, "ahead": ahead} for row in rows]
+
+
 def toy_stages() -> list[Stage]:
     return [Parse(), Scale(), Split(), Total()]
 
@@ -96,7 +136,6 @@ class Trouble(Stage):
 
     def process(self, rows: Sequence[Row], context: Context) -> list[Row]:
         import ctypes
-        import time
 
         kinds = {row["source"].partition(" ")[0] for row in rows}
         while "nap" in kinds:
