@@ -26,7 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -120,9 +120,14 @@ class Trial:
         log = (self.home / "log.txt").read_text()
         assert job.poll() is None, f"the job ended before it could be disturbed:\n{log[-4000:]}"
 
-    def interrupted(self) -> None:
-        """Take down what was finished and what was in flight."""
-        finished = published(self.out)
+    def interrupted(self, finished: set[str] | None = None) -> None:
+        """Take down what was in flight, now that something is gone.
+
+        Args:
+            finished: what was before it was killed; None is what is now.
+        """
+        if finished is None:
+            finished = published(self.out)
         begun = {avatar for _, avatar in self.notes.begun()}
         self.moments.append(Moment(time.monotonic(), finished, begun - finished))
 
@@ -186,13 +191,22 @@ def driver(trial: Trial, kills: int, seed: int) -> None:
             trial.finish(job)
 
 
-def disturbed(trial: Trial, kills: Sequence[tuple[int, Callable[[], None]]]) -> None:
-    """Run the job once and, each time so many avatars are finished, kill something."""
+def disturbed(trial: Trial, kills: Sequence[tuple[Any, ...]]) -> None:
+    """Run the job once and disturb it.
+
+    Args:
+        trial: the job.
+        kills: each of the number of finished avatars at which it is done, what kills something, and
+            what is done after it.
+    """
     with Watcher(trial.out), trial.running() as job:
-        for avatars, kill in kills:
+        for avatars, kill, *repairs in kills:
             trial.until(job, avatars)
-            trial.interrupted()
+            finished = published(trial.out)
             kill()
+            trial.interrupted(finished)
+            for repair in repairs:
+                repair()
         trial.finish(job)
 
 
@@ -259,8 +273,8 @@ def add_node(cluster: Any) -> None:
     cluster.add_node(num_cpus=4, object_store_memory=2**28)
 
 
-def replace_node(cluster: Any) -> None:
-    """SIGKILL a node and its workers, as when a machine loses its power, and add another one."""
+def kill_node(cluster: Any) -> None:
+    """SIGKILL a node and its workers, as when a machine loses its power."""
     victim = sorted(cluster.worker_nodes, key=lambda node: node.unique_id)[0]
     pids = [info.process.pid for infos in victim.all_processes.values() for info in infos]
     family = [psutil.Process(pid) for pid in pids]
@@ -269,7 +283,6 @@ def replace_node(cluster: Any) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
     cluster.remove_node(victim, allow_graceful=False)
-    add_node(cluster)
 
 
 def kill_worker(cluster: Any, rng: random.Random) -> None:
@@ -329,7 +342,8 @@ def on_cluster(name: str, trial: Trial, kills: int, seed: int) -> None:
     with cluster_of(3) as cluster:
         trial.address = cluster.address
         if name == "node":
-            disturbed(trial, [(trial.inputs.good // 3, lambda: replace_node(cluster))])
+            third = trial.inputs.good // 3
+            disturbed(trial, [(third, lambda: kill_node(cluster), lambda: add_node(cluster))])
         else:
             moments = sorted(rng.sample(range(1, trial.inputs.good), kills))
             disturbed(trial, [(at, lambda: kill_worker(cluster, rng)) for at in moments])

@@ -9,13 +9,14 @@ import pytest
 
 from benchmarks.survival import (
     Trial,
+    add_node,
     cluster_of,
     disturbed,
     driver,
     full_disk,
+    kill_node,
     kill_worker,
     one_by_one,
-    replace_node,
 )
 from benchmarks.survival_checks import write_inputs
 
@@ -41,7 +42,8 @@ def test_workers_and_a_node_may_die_among_bad_files(cluster: Any, tmp_path: Path
     trial = Trial(inputs, tmp_path / "trial", cluster.address, environment=SLOW)
     rng = random.Random(0)
     one_worker = lambda: kill_worker(cluster, rng)  # noqa: E731
-    disturbed(trial, [(2, one_worker), (6, lambda: replace_node(cluster)), (12, one_worker)])
+    node, another = lambda: kill_node(cluster), lambda: add_node(cluster)
+    disturbed(trial, [(2, one_worker), (6, node, another), (12, one_worker)])
     trial.check(reference)
 
 
