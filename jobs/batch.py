@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -18,10 +19,10 @@ from jobs.outcomes import NOT_REACHED, REASONS
 from jobs.passes import WAVE_ROWS, Execute, run_passes
 from jobs.sources import Shard, list_sources
 from pipeline.avatar_folder import parse_formats
-from pipeline.errors import ProcessingError
+from pipeline.errors import DestinationUnavailable, ProcessingError
 from pipeline.graph import GraphOptions, build_graph, build_recipe, describe
 from pipeline.recipe import Recipe
-from pipeline.stage import Stage
+from pipeline.stage import Row, Stage
 from pipeline.storage import Location, check_writable, locate, remove_stale
 
 FAILED = "failed.jsonl"
@@ -34,6 +35,8 @@ _FAILED_COLUMNS = (
     "error_stage",
     "error_trace",
 )
+_MOST_IN_VAIN = 20
+"""Avatars that may be made one after the other without one that could be stored."""
 _VERSIONED = ("headsplat", "torch", "diffusers", "ray", "numpy", "pillow", "onnxruntime", "numba")
 
 
@@ -117,14 +120,36 @@ def _run(
     stopped = None
     with manifest.Writer(root, stamp, newest_us) as writer:
         try:
-            for row in run_passes(stages, listing, todo, execute, tries, batch.wave_rows):
-                writer.add(row)
+            with closing(
+                run_passes(stages, listing, todo, execute, tries, batch.wave_rows)
+            ) as rows:
+                for row in _while_stored(rows, root):
+                    writer.add(row)
         except (ProcessingError, KeyboardInterrupt) as error:
             stopped = error
     remove_stale(root)
     if stopped is not None:
         _write_not_reached(root, listing.kept(todo), stamp)
     return stopped
+
+
+def _while_stored(rows: Iterator[Row], root: Location) -> Iterator[Row]:
+    """The rows, as long as some of the avatars can be stored: the others are hours of GPUs.
+
+    Raises:
+        ProcessingError: the last ones could not, one after the other.
+    """
+    in_vain = 0
+    for row in rows:
+        yield row
+        if row["outcome"] == "ok" and not row.get("resumed"):
+            in_vain = 0
+        in_vain += row.get("error_code") == DestinationUnavailable.code
+        if in_vain >= _MOST_IN_VAIN:
+            raise ProcessingError(
+                f"{in_vain} avatars in a row cannot be stored under {root.uri}, the last because: "
+                f"{row['error_message']}; make room there and run again, finished avatars are kept"
+            )
 
 
 def _write_not_reached(root: Location, listing: Listing, stamp: manifest.Stamp) -> None:

@@ -27,7 +27,7 @@ def run_passes(
     execute: Execute,
     tries: int,
     wave_rows: int,
-) -> Iterator[Row]:
+) -> Generator[Row]:
     """Run the stages over photos, and again over those that want another try.
 
     The stages find in the avatars' records which try it is, see `pipeline.tries`.

@@ -28,6 +28,7 @@ HeadsplatError
     |-- AttemptsExhausted       the worker process died at each attempt
     |-- SourceUnavailable       the file or object cannot be read now
     |   `-- SourceTimeout         it took too long to read
+    |-- DestinationUnavailable  the avatar was made and cannot be stored now
     |-- Cancelled               the caller stopped the work
     `-- DeadlineExceeded        the work ran out of time
 
@@ -222,6 +223,13 @@ class SourceUnavailable(ProcessingError):
 
     code = "source_unavailable"
     http_status = 502
+
+
+class DestinationUnavailable(ProcessingError):
+    """The avatar was made and cannot be stored now: no room, no permission, no answer."""
+
+    code = "destination_unavailable"
+    http_status = 503
 
 
 class SourceTimeout(SourceUnavailable):

@@ -22,6 +22,7 @@ from pipeline.avatar_folder import (
     recorded_facts,
 )
 from pipeline.cameras import RADIUS, look_at_origin, orbit_azimuths_deg
+from pipeline.errors import DestinationUnavailable
 from pipeline.recipe import Recipe
 from pipeline.stage import Context, Resources, Row, Stage
 from pipeline.storage import Location, locate, publishing, split_options
@@ -91,6 +92,7 @@ class Export(Stage):
 
         Raises:
             ProcessingError: the Gaussians cannot be written.
+            DestinationUnavailable: the files cannot be stored now.
         """
         return [self._export(row, context) for row in rows]
 
@@ -103,11 +105,15 @@ class Export(Stage):
         result = {**row, "gaussian_count": len(row["gaussians"])}
         files[RECORD] = _json(self._record(result))
         replace = earlier is not None
-        with publishing(root, row["id"], last=RECORD, replace=replace) as folder:
-            for name, data in files.items():
-                Path(folder, name).write_bytes(data)
-        # afterwards, because another run may have published the folder first, without them
-        add_formats(root.child(row["id"]), self.config.formats)
+        try:
+            with publishing(root, row["id"], last=RECORD, replace=replace) as folder:
+                for name, data in files.items():
+                    Path(folder, name).write_bytes(data)
+            # afterwards, because another run may have published the folder first, without them
+            add_formats(root.child(row["id"]), self.config.formats)
+        except OSError as error:  # clients of the service see this text, and no path in it
+            reason = error.strerror or type(error).__name__
+            raise DestinationUnavailable(f"the avatar cannot be stored: {reason}") from error
         return result
 
     def _artefacts(self, row: Row, context: Context) -> dict[str, bytes]:

@@ -1,10 +1,15 @@
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -12,6 +17,7 @@ import toy_avatars
 from bad_photos import photo, write_bad_photos
 
 from jobs.cli import main
+from pipeline.storage import publishing
 
 TOY = str(Path(toy_avatars.__file__))
 
@@ -153,6 +159,38 @@ def test_a_destination_that_cannot_be_written_to_is_told_before_the_work(
     assert main(["make", source, "-o", str(tmp_path / "file")]) == 2
     assert "nothing can be written under" in capsys.readouterr().err
     assert not (tmp_path / "log").exists()
+
+
+def test_a_destination_that_fills_up_ends_the_run_and_the_next_makes_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    room = 5
+
+    @contextmanager
+    def small(*arguments: Any, **options: Any) -> Iterator[Path]:
+        nonlocal room
+        with publishing(*arguments, **options) as folder:
+            yield folder
+            room -= 1
+            if room < 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+
+    names, out = [str(photo(tmp_path / f"{i}.png", i)) for i in range(40)], tmp_path / "out"
+    monkeypatch.setattr("pipeline.stages.export.publishing", small)
+    assert main(["make", *names, "-o", str(out)]) == 1
+    told = capsys.readouterr().err
+    assert "20 avatars in a row cannot be stored" in told
+    assert "No space left on device; make room there and run again" in told
+    rows = pq.read_table(out / "manifest").to_pylist()
+    assert Counter(row["error_code"] for row in rows) == {
+        None: 5,
+        "destination_unavailable": 20,
+        "not_reached": 15,
+    }
+    assert not any(str(tmp_path) in (row["error_message"] or "") for row in rows)
+    room = 1000
+    assert main(["make", *names, "-o", str(out)]) == 0
+    assert len(list(out.glob("*/avatar.json"))) == 40
 
 
 def test_mistakes_are_told_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
