@@ -12,7 +12,7 @@ from ray.serve.handle import DeploymentHandle, DeploymentResponse
 from deployments.job import JobState, Outcome
 from deployments.job_files import EARLY
 from deployments.stage_replica import CANCELLED, Call, is_large
-from pipeline.errors import AttemptsExhausted, LeaseLost, ProcessingError
+from pipeline.errors import AttemptsExhausted, DestinationUnavailable, LeaseLost, ProcessingError
 from pipeline.local import with_outcome
 from pipeline.stage import Row
 from pipeline.storage import Location
@@ -132,8 +132,9 @@ class JobRun:
             _log.warning("a picture could not be written: %s", error)
 
     def _outcome(self, row: Row) -> Outcome:
-        if row.get("error_trace"):
-            _log.error("stage %s failed:\n%s", row["error_stage"], row["error_trace"])
+        if row.get("error_trace") or row.get("error_code") == DestinationUnavailable.code:
+            why = row.get("error_trace") or row["error_message"]  # has paths in it
+            _log.error("stage %s failed:\n%s", row["error_stage"], why)
             return Outcome(
                 state=JobState.FAILED,
                 error_code=row["error_code"],

@@ -22,6 +22,7 @@ from pipeline.avatar_folder import (
     recorded_facts,
 )
 from pipeline.cameras import RADIUS, look_at_origin, orbit_azimuths_deg
+from pipeline.connections import first_line
 from pipeline.errors import DestinationUnavailable
 from pipeline.recipe import Recipe
 from pipeline.stage import Context, Resources, Row, Stage
@@ -111,9 +112,10 @@ class Export(Stage):
                     Path(folder, name).write_bytes(data)
             # afterwards, because another run may have published the folder first, without them
             add_formats(root.child(row["id"]), self.config.formats)
-        except OSError as error:  # clients of the service see this text, and no path in it
-            reason = error.strerror or type(error).__name__
-            raise DestinationUnavailable(f"the avatar cannot be stored: {reason}") from error
+        except OSError as error:
+            raise DestinationUnavailable(
+                f"the avatar cannot be stored: {first_line(error)}"
+            ) from error
         return result
 
     def _artefacts(self, row: Row, context: Context) -> dict[str, bytes]:

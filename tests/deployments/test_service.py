@@ -107,6 +107,17 @@ def test_a_file_that_is_no_photo_is_rejected(service: LiveService) -> None:
     assert str(service.folder) not in json.dumps(job)
 
 
+def test_an_avatar_that_cannot_be_stored_has_failed_and_no_path_is_told(
+    service: LiveService,
+) -> None:
+    where = service.submit(seed=40).headers["location"]
+    until(lambda: service.steps(40))
+    (Path(service.options.output) / where.split("/")[-1] / "avatars").write_text("in the way")
+    job = service.finished(where)
+    assert (job["state"], job["error"]["code"]) == ("failed", "destination_unavailable")
+    assert str(service.folder) not in json.dumps(job)
+
+
 def test_jobs_and_stages_are_measured(service: LiveService) -> None:
     assert service.submit(seed=1, wait_s=30).json()["state"] == "succeeded"
     port = ray.nodes()[0]["MetricsExportPort"]
