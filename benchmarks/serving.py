@@ -3,7 +3,8 @@
     python -m benchmarks.serving --sizes paper --requests 200
 
 A real Ray Serve on this machine answers over HTTP. Its stages are `benchmarks.serving_graph`'s:
-they carry arrays of the real sizes and compute nothing. What it said last is in docs/serving.md.
+they carry arrays of the real sizes and compute nothing. Beside them stands what Ray Serve takes for
+as many calls of deployments that do nothing. What it said last is in docs/serving.md.
 """
 
 import argparse
@@ -28,6 +29,31 @@ from jobs.demo import demo_photos
 from jobs.serve import APP_NAME
 
 WARM_UP = 20
+STAGES = 7
+
+
+@serve.deployment(ray_actor_options={"num_cpus": 0})
+class Empty:
+    """Hands on what it is given."""
+
+    async def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """The row."""
+        return row
+
+
+@serve.deployment(ray_actor_options={"num_cpus": 0})
+class Chain:
+    """Calls deployments one after the other."""
+
+    def __init__(self, *handles: Any) -> None:
+        self._handles = handles
+
+    async def __call__(self, request: Any) -> dict[str, Any]:
+        """A row that went through all."""
+        row: dict[str, Any] = {}
+        for handle in self._handles:
+            row = await handle.remote(row)
+        return row
 
 
 def main() -> None:
@@ -61,6 +87,8 @@ def serving(folder: str, sizes: str, **options: Any) -> Iterator[httpx2.Client]:
     try:
         serve.start(http_options={"host": "127.0.0.1", "port": port})
         serve.run(assemble(service, carrying_graph(SIZES[sizes])), name=APP_NAME)
+        empty = [Empty.options(name=f"Empty{i}").bind() for i in range(STAGES)]
+        serve.run(Chain.bind(*empty), name="chain", route_prefix="/chain")
         with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=120.0) as client:
             while client.get("/v1/health/ready").status_code != 200:
                 time.sleep(0.1)
@@ -81,6 +109,11 @@ def requests(client: httpx2.Client) -> dict[str, Callable[[], float]]:
     def live() -> float:
         started = time.perf_counter()
         assert client.get("/v1/health/live").json() == {"status": "live"}
+        return time.perf_counter() - started
+
+    def chain() -> float:
+        started = time.perf_counter()
+        assert client.get("/chain").status_code == 200
         return time.perf_counter() - started
 
     def accept() -> float:
@@ -111,6 +144,7 @@ def requests(client: httpx2.Client) -> dict[str, Callable[[], float]]:
     accepted = [first.headers["location"]]
     return {
         "ingress alone (GET /v1/health/live)": live,
+        f"{STAGES} empty deployments, no more": chain,
         "read a job (GET /v1/avatars/ID)": read,
         "accept a job (POST, 202)": accept,
         "whole job (POST, Prefer: wait)": whole,
