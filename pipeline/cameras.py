@@ -25,6 +25,8 @@ RELEASE_AZIMUTHS_DEG = (
 Within 0.01 degrees it is 270 s^2 - 90 s^3 at s = k / 8, and the same on the other side."""
 
 Array = npt.NDArray[np.float32]
+MIRROR: Array = np.diag(np.array([-1, 1, 1, 1], np.float32))
+"""Swaps left and right, of the world as of a camera."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,20 @@ class Cameras:
     def world_to_cam(self) -> Array:
         """The inverse poses, [V, 4, 4] float32: gsplat's ``viewmats``."""
         return np.linalg.inv(self.cam_to_world.astype(np.float64)).astype(np.float32)
+
+    @property
+    def azimuths_deg(self) -> npt.NDArray[np.float64]:
+        """From where they see the head's centre, [V] in (-180, 180]."""
+        x, _, z = self.cam_to_world[:, :3, 3].T.astype(np.float64)
+        return np.asarray(np.degrees(np.arctan2(x, z)))
+
+    def mirrored(self) -> Self:
+        """Where they are in a mirror that swaps the subject's left and right.
+
+        A mirrored picture is what the mirrored camera sees of the mirrored head.
+        """
+        pose = np.asarray(MIRROR @ self.cam_to_world @ MIRROR, np.float32)
+        return type(self)(pose, self.fov_y_deg)
 
     def intrinsics(self, size_px: int) -> Array:
         """The camera matrices for square images of ``size_px``, [V, 3, 3] float32, in pixels."""

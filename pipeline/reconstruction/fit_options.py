@@ -29,6 +29,10 @@ class FitOptions:
         max_scale: world units.
         portrait_weight: of the portrait against one generated view.
         portrait_reach_deg: angle within which the portrait outranks generated views.
+        mirror_weight: of the portrait's mirror image, seen from the other side, against one
+            generated view. Faces are nearly symmetric: a portrait from the side says more of the
+            half that it hides than generated views do.
+        mirror_from_deg: azimuth of a portrait beyond which its mirror image counts.
         min_opacity: Gaussians that end below are left out.
         patience: stop when the mean loss of this many steps is no better than that of the same
             number before; 0 never stops.
@@ -52,6 +56,8 @@ class FitOptions:
     max_scale: float = 0.05
     portrait_weight: float = 5.0
     portrait_reach_deg: float = 35.0
+    mirror_weight: float = 3.0
+    mirror_from_deg: float = 15.0
     min_opacity: float = 0.02
     patience: int = 40
     time_budget_s: float = math.inf

@@ -4,7 +4,7 @@ Two modes share one loop. ``gaussians``: the Gaussians are the unknowns, from th
 network or the visual hull gives; half the steps run at half the resolution; several heads go side
 by side. ``network``, the paper's: the weights of the network are tuned for one head. Views that
 were generated are trusted less the nearer they are to the portrait's camera, where the portrait
-knows better.
+knows better. A portrait from the side is held to its mirror image as well, from the other side.
 
 Legend: B heads, C views of a step, portrait included.
 """
@@ -133,6 +133,7 @@ class _Fit:
         self.trust = [one.trust() for one in evidence]
         self.photos: list[PhotoCamera] = []
         self.photo_targets: list[dict[int, torch.Tensor]] = []
+        self.mirror_weights: list[float] = []
         # Adam where a group's weight decay is 0
         self.optimizer = torch.optim.AdamW(
             unknowns.groups(), eps=1e-15, weight_decay=0.0, fused=True
@@ -177,14 +178,22 @@ class _Fit:
             covered = alpha.permute(0, 3, 1, 2)
             target = _without_strangers(resized(target, self.sizes[1]), covered)
             self.photo_targets.append({px: resized(target, px) for px in self.sizes})
-            reach_deg = self.options.portrait_reach_deg
-            self.trust[number] = self.trust[number] * trust_beside(
-                photo.cameras(), one.cameras, reach_deg
-            )
+            self._rank(number, photo.cameras())
             self.photos.append(photo)
         rate = self.options.camera_rate
         cameras = [p for photo in self.photos for p in photo.parameters()]
         self.optimizer.add_param_group({"params": cameras, "lr": rate, "start": rate})
+
+    def _rank(self, number: int, photo: Cameras) -> None:
+        """Trust views less where the portrait, or its mirror image, knows better."""
+        options, cameras = self.options, self.evidence[number].cameras
+        self.trust[number] *= trust_beside(photo, cameras, options.portrait_reach_deg)
+        turned = abs(photo.azimuths_deg[0]) > options.mirror_from_deg
+        if turned and options.mirror_weight:
+            self.trust[number] *= trust_beside(
+                photo.mirrored(), cameras, options.portrait_reach_deg
+            )
+        self.mirror_weights.append(options.mirror_weight if turned else 0.0)
 
     def _step(
         self, progress: float, size_px: int, generators: Sequence[torch.Generator]
@@ -219,10 +228,12 @@ class _Fit:
         clear = 1 - targets[:, :, 3:]
         colors = targets[:, :, :3] - clear * (1 - behind[:, None, :, None, None])
         per_view = self._difference(shown, torch.cat([colors, targets[:, :, 3:]], 2))
-        weights = torch.ones(per_view.shape[1], device=self.device)
+        weights = torch.ones_like(per_view)
         if self.photos:
-            weights[-1] = self.options.portrait_weight
-        losses = per_view @ (weights / weights.sum())
+            number = self.options.views_per_step
+            weights[:, number] = self.options.portrait_weight
+            weights[:, number + 1 :] = weights.new_tensor(self.mirror_weights)[:, None]
+        losses = (per_view * weights).sum(1) / weights.sum(1)
         too_large = (splats.scales - self.options.max_scale).relu().sum((1, 2))
         of_each = 3 * torch.tensor(self.unknowns.counts, device=self.device)
         losses = losses + self.options.scale_weight * too_large / of_each
@@ -242,7 +253,12 @@ class _Fit:
                 photo = self.photos[number]
                 viewmat = torch.cat([viewmat, photo.viewmat()])
                 K = torch.cat([K, photo.K(size_px)])
-                target = torch.cat([target, self.photo_targets[number][size_px]])
+                photo_target = self.photo_targets[number][size_px]
+                target = torch.cat([target, photo_target])
+                if any(self.mirror_weights):
+                    viewmat = torch.cat([viewmat, photo.mirrored_viewmat()])
+                    K = torch.cat([K, photo.K(size_px)])
+                    target = torch.cat([target, photo_target.flip(-1)])
             viewmats.append(viewmat)
             Ks.append(K)
             targets.append(target)

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from pipeline.cameras import Cameras
+from pipeline.cameras import MIRROR, Cameras
 from pipeline.gaussians import Gaussians
 from pipeline.rasterizer import rasterize
 from pipeline.reconstruction.images import resized
@@ -44,6 +44,11 @@ class PhotoCamera(nn.Module):
         rotation = torch.linalg.matrix_exp(skew) @ self.estimate[:3, :3]
         top = torch.cat([rotation, (self.estimate[:3, 3] + self.shift)[:, None]], 1)
         return torch.cat([top, self.estimate[3:]])[None]
+
+    def mirrored_viewmat(self) -> torch.Tensor:
+        """World to mirrored camera, [1, 4, 4], see `Cameras.mirrored`; without a gradient."""
+        mirror = torch.from_numpy(MIRROR).to(self.estimate.device)
+        return mirror @ self.viewmat().detach() @ mirror
 
     def K(self, size_px: int) -> torch.Tensor:
         """The camera matrix for images of ``size_px``, [1, 3, 3]."""

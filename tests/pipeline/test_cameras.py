@@ -32,6 +32,18 @@ def test_positive_azimuth_shows_the_subjects_left_side_with_the_face_to_the_left
     assert camera.project(FACE[None], 2 * CENTRE_PX)[0, 0, 0] < CENTRE_PX - 40
 
 
+@given(st.floats(-179, 179), st.floats(-80, 80), st.floats(-45, 45))
+def test_a_mirrored_camera_sees_the_mirrored_head_mirrored(azimuth, elevation, roll):
+    cameras = look_at_origin(azimuth, elevation, roll_deg=roll)
+    points = np.random.default_rng(0).uniform(-0.3, 0.3, (20, 3)).astype(np.float32)
+    seen = cameras.project(points, 2 * CENTRE_PX)
+    mirrored = cameras.mirrored().project(points * np.float32([-1, 1, 1]), 2 * CENTRE_PX)
+    np.testing.assert_allclose(mirrored[..., 0], 2 * CENTRE_PX - seen[..., 0], atol=1e-2)
+    np.testing.assert_allclose(mirrored[..., 1], seen[..., 1], atol=1e-2)
+    assert cameras.azimuths_deg[0] == pytest.approx(azimuth, abs=1e-3)
+    assert cameras.mirrored().azimuths_deg[0] == pytest.approx(-azimuth, abs=1e-3)
+
+
 def test_positive_elevation_is_above():
     assert look_at_origin(0, 30).cam_to_world[0, 1, 3] > 0.9
 

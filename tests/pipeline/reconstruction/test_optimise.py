@@ -72,6 +72,26 @@ def test_the_portrait_teaches_what_the_views_do_not_show(ball: Ball, start: Gaus
     assert after[1] - after[0] > before[1] - before[0] + 25
 
 
+@pytest.mark.parametrize("side", [40, -40])
+def test_a_portrait_from_the_side_teaches_the_half_that_it_hides(
+    ball: Ball, start: Gaussians, side: float
+) -> None:
+    """A green cheek is in the portrait only, and the other cheek becomes green too."""
+    evidence = _evidence(ball, look_at_origin(side, 5))
+    assert evidence.portrait is not None
+    evidence.portrait[44:56, 40:56, :3] = [30, 220, 30]
+
+    def other_cheek(**options: Any) -> float:
+        fitted = _fit(start, evidence, steps=40, coarse=0, **options)
+        assert fitted.portrait_camera is not None
+        shown = render_u8(fitted.gaussians, fitted.portrait_camera.mirrored(), SIZE_PX)[0]
+        cheek = shown[47:53, SIZE_PX - 53 : SIZE_PX - 43].reshape(-1, 3).mean(0)
+        return float(cheek[1] - cheek[0])
+
+    assert other_cheek() > other_cheek(mirror_weight=0) + 25
+    assert other_cheek(mirror_from_deg=60) == other_cheek(mirror_weight=0)
+
+
 def test_what_the_portrait_shows_beside_the_head_is_left_out(ball: Ball, start: Gaussians) -> None:
     """A dark bar by the border, as a hand or a shoulder would be, leaves no speck."""
     evidence = _evidence(ball, look_at_origin(0, 0))
@@ -100,7 +120,7 @@ def test_a_head_does_not_depend_on_its_company(
     ball: Ball, start: Gaussians, with_portrait: bool
 ) -> None:
     """Two heads of unequal size side by side, and each alone, are the same but for rounding."""
-    sides = [look_at_origin(side, 0) if with_portrait else None for side in (0, 12)]
+    sides = [look_at_origin(side, 0) if with_portrait else None for side in (0, 30)]
     evidence = [_evidence(ball, side) for side in sides]
     starts = [start, start[: len(start) // 2]]
     options = FitOptions(steps=6)
