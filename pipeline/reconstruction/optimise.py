@@ -189,11 +189,12 @@ class _Fit:
         options, cameras = self.options, self.evidence[number].cameras
         self.trust[number] *= trust_beside(photo, cameras, options.portrait_reach_deg)
         turned = abs(photo.azimuths_deg[0]) > options.mirror_from_deg
-        if turned and options.mirror_weight:
+        weight = options.mirror_weight if turned else 0.0
+        if weight:
             self.trust[number] *= trust_beside(
                 photo.mirrored(), cameras, options.portrait_reach_deg
             )
-        self.mirror_weights.append(options.mirror_weight if turned else 0.0)
+        self.mirror_weights.append(weight)
 
     def _step(
         self, progress: float, size_px: int, generators: Sequence[torch.Generator]
