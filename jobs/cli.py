@@ -61,6 +61,7 @@ VERBS: dict[str, Verb] = {
         "jobs.heads", "RenderOptions", "render", "a dataset of digital humans to train on"
     ),
     "heads sheet": Verb("jobs.head_sheets", "SheetOptions", "sheet", "a picture of digital humans"),
+    "heads average": Verb("jobs.head_average", "AverageOptions", "average", "their mean face"),
     "heads stats": Verb("jobs.head_stats", "StatsOptions", "stats", "what a dataset holds"),
     "train": Verb("jobs.train_verb", "TrainVerbOptions", "train", "one part of a model"),
     "evaluate": Verb(

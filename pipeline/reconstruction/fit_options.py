@@ -33,6 +33,7 @@ class FitOptions:
             generated view. Faces are nearly symmetric: a portrait from the side says more of the
             half that it hides than generated views do.
         mirror_from_deg: azimuth of a portrait beyond which its mirror image counts.
+        lay_portrait: replace the face by the portrait on the mean face, when the portrait joins.
         min_opacity: Gaussians that end below are left out.
         patience: stop when the mean loss of this many steps is no better than that of the same
             number before; 0 never stops.
@@ -58,6 +59,7 @@ class FitOptions:
     portrait_reach_deg: float = 35.0
     mirror_weight: float = 3.0
     mirror_from_deg: float = 15.0
+    lay_portrait: bool = True
     min_opacity: float = 0.02
     patience: int = 40
     time_budget_s: float = math.inf
@@ -77,6 +79,7 @@ class TuneOptions(FitOptions):
     steps: int = 500
     coarse: float = 0.0
     views_per_step: int = 8
+    lay_portrait: bool = False
     patience: int = 0
     network_rate: float | None = None
     weight_decay: float = 0.05

@@ -19,10 +19,12 @@ from torch.nn import functional
 
 from pipeline.cameras import Cameras
 from pipeline.gaussians import Gaussians
+from pipeline.portrait.mean_face import mean_face
 from pipeline.rasterizer import rasterize
 from pipeline.reconstruction.evidence import Evidence, trust_beside
 from pipeline.reconstruction.fit_options import FitOptions, TuneOptions
 from pipeline.reconstruction.images import resized
+from pipeline.reconstruction.laid_portrait import Picture, Surface, lay
 from pipeline.reconstruction.lgm import LargeGaussianModel, view_inputs
 from pipeline.reconstruction.losses import dssim
 from pipeline.reconstruction.photo_camera import PhotoCamera, locate_photo
@@ -163,10 +165,13 @@ class _Fit:
 
     def _join(self) -> None:
         """Find the cameras of the portraits, and compare with these from now on."""
-        for number, one in enumerate(self.evidence):
+        for one in self.evidence:
             assert one.portrait_camera is not None
-            photo = PhotoCamera(one.portrait_camera).to(self.device)
-            target = one.portrait_target().to(self.device)
+            self.photos.append(PhotoCamera(one.portrait_camera).to(self.device))
+        targets = [one.portrait_target().to(self.device) for one in self.evidence]
+        if self.options.lay_portrait:
+            self._lay(targets)
+        for number, (photo, target) in enumerate(zip(self.photos, targets, strict=True)):
             now = head(self.unknowns, number)
             locate_photo(target[0], now, photo, threads=self.threads)
             with torch.no_grad():
@@ -178,22 +183,37 @@ class _Fit:
             covered = alpha.permute(0, 3, 1, 2)
             target = _without_strangers(resized(target, self.sizes[1]), covered)
             self.photo_targets.append({px: resized(target, px) for px in self.sizes})
-            self._rank(number, photo.cameras())
-            self.photos.append(photo)
+            self._rank(number, photo)
         rate = self.options.camera_rate
         cameras = [p for photo in self.photos for p in photo.parameters()]
         self.optimizer.add_param_group({"params": cameras, "lr": rate, "start": rate})
 
-    def _rank(self, number: int, photo: Cameras) -> None:
+    @torch.no_grad()
+    def _lay(self, targets: Sequence[torch.Tensor]) -> None:
+        """Put the portraits onto the mean face, by the cameras that were estimated with it."""
+        assert isinstance(self.unknowns, FreeGaussians)
+        surface = Surface.of(mean_face(), self.device)
+        laid = []
+        for number, (photo, target) in enumerate(zip(self.photos, targets, strict=True)):
+            pixels, K = resized(target, self.sizes[1])[0], photo.K(self.sizes[1])[0]
+            pictures = [Picture(pixels, photo.viewmat()[0], K)]
+            if self._is_turned(photo):
+                pictures.append(Picture(pixels.flip(-1), photo.mirrored_viewmat()[0], K))
+            now = head(self.unknowns, number)
+            laid.append(lay(now, surface, pictures, self.options.min_opacity))
+        self.unknowns.exchange(laid, self.optimizer)
+
+    def _is_turned(self, photo: PhotoCamera) -> bool:
+        """Whether a portrait is seen so far from the side that its mirror image helps."""
+        return bool(abs(photo.cameras().azimuths_deg[0]) > self.options.mirror_from_deg)
+
+    def _rank(self, number: int, photo: PhotoCamera) -> None:
         """Trust views less where the portrait, or its mirror image, knows better."""
-        options, cameras = self.options, self.evidence[number].cameras
-        self.trust[number] *= trust_beside(photo, cameras, options.portrait_reach_deg)
-        turned = abs(photo.azimuths_deg[0]) > options.mirror_from_deg
-        weight = options.mirror_weight if turned else 0.0
-        if weight:
-            self.trust[number] *= trust_beside(
-                photo.mirrored(), cameras, options.portrait_reach_deg
-            )
+        options, seen_from = self.options, self.evidence[number].cameras
+        weight = options.mirror_weight if self._is_turned(photo) else 0.0
+        knowing = [photo.cameras(), photo.cameras().mirrored()][: 2 if weight else 1]
+        for camera in knowing:
+            self.trust[number] *= trust_beside(camera, seen_from, options.portrait_reach_deg)
         self.mirror_weights.append(weight)
 
     def _step(

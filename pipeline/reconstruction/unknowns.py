@@ -10,8 +10,9 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch.nn import functional
 
-from pipeline.gaussians import Gaussians
+from pipeline.gaussians import Gaussians, joined
 from pipeline.reconstruction.fit_options import FitOptions, TuneOptions
+from pipeline.reconstruction.laid_portrait import Laid
 from pipeline.reconstruction.lgm import LargeGaussianModel
 
 _ABSENT_LOGIT = -12.0
@@ -75,23 +76,49 @@ class FreeGaussians:
     """
 
     def __init__(self, starts: Sequence[Gaussians], options: FitOptions) -> None:
-        self.counts = [len(one) for one in starts]
-        self.means = self._side_by_side([g.means for g in starts])
-        self.quats = self._side_by_side([functional.normalize(g.quats, dim=-1) for g in starts])
+        self._rates = (
+            options.means_rate,
+            options.quats_rate,
+            options.scales_rate,
+            options.opacities_rate,
+            options.colors_rate,
+        )
+        self._take(starts)
+
+    def _take(self, heads: Sequence[Gaussians]) -> None:
+        self.counts = [len(one) for one in heads]
+        self.means = self._side_by_side([g.means for g in heads])
+        self.quats = self._side_by_side([functional.normalize(g.quats, dim=-1) for g in heads])
         with torch.no_grad():
             self.quats[..., 0] += (self.quats == 0).all(-1)  # a rotation needs a direction
-        logs = [g.scales.clamp(min=_MIN_SCALE).log() for g in starts]
+        logs = [g.scales.clamp(min=_MIN_SCALE).log() for g in heads]
         self.log_scales = self._side_by_side(logs, math.log(_MIN_SCALE))
-        logits = [torch.logit(g.opacities, 1e-3) for g in starts]
+        logits = [torch.logit(g.opacities, 1e-3) for g in heads]
         self.opacity_logits = self._side_by_side(logits, _ABSENT_LOGIT)
-        self.color_logits = self._side_by_side([torch.logit(g.colors, 0.02) for g in starts])
-        self._rates = (
-            (self.means, options.means_rate),
-            (self.quats, options.quats_rate),
-            (self.log_scales, options.scales_rate),
-            (self.opacity_logits, options.opacities_rate),
-            (self.color_logits, options.colors_rate),
-        )
+        self.color_logits = self._side_by_side([torch.logit(g.colors, 0.02) for g in heads])
+        self._fixed = torch.zeros_like(self.opacity_logits, dtype=torch.bool)
+
+    @property
+    def _parameters(self) -> tuple[torch.Tensor, ...]:
+        """In the order of the rates."""
+        return self.means, self.quats, self.log_scales, self.opacity_logits, self.color_logits
+
+    def exchange(self, laid: Sequence[Laid], optimizer: torch.optim.Optimizer) -> None:
+        """Lay a portrait onto each head; what is laid stays in its place from now on.
+
+        Args:
+            laid: one for each head.
+            optimizer: Adam of `groups`, which goes on with what it knows of those that stay.
+        """
+        before = self._parameters
+        self._take([joined(head(self, n)[one.kept], one.added) for n, one in enumerate(laid)])
+        for number, one in enumerate(laid):
+            self._fixed[number, int(one.kept.sum()) : self.counts[number]] = True
+        kept = [one.kept for one in laid]
+        for group, old, new in zip(optimizer.param_groups, before, self._parameters, strict=False):
+            group["params"] = [new]
+            if known := optimizer.state.pop(old, None):
+                optimizer.state[new] = _handed_on(known, kept, new)
 
     def splats(self) -> Splats:
         """The Gaussians as they are now, with gradients."""
@@ -105,20 +132,42 @@ class FreeGaussians:
 
     def groups(self) -> list[Group]:
         """One parameter group for each kind of number."""
-        return [{"params": [p], "lr": rate, "start": rate} for p, rate in self._rates]
+        pairs = zip(self._parameters, self._rates, strict=True)
+        return [{"params": [p], "lr": rate, "start": rate} for p, rate in pairs]
 
     def rate(self, progress: float, coarse: float) -> float:
         """1 for the coarse steps, then falling to a tenth."""
         return float(0.1 ** (max(0.0, progress - coarse) / (1 - coarse)))
 
     def limit(self) -> None:
-        """Gradients stay as they are."""
+        """What was laid keeps its place: views that contradict the portrait would drag it off."""
+        if self.means.grad is not None:
+            self.means.grad[self._fixed] = 0
 
     def _side_by_side(self, parts: list[torch.Tensor], filler: float = 0.0) -> torch.Tensor:
         """[B, N, ...] with gradients, on the device of ``parts``."""
         tails = [part.detach().float() for part in parts]
         padded = torch.nn.utils.rnn.pad_sequence(tails, True, filler)
         return padded.clone().requires_grad_()
+
+
+def _handed_on(
+    known: dict[str, Any], kept: Sequence[torch.Tensor], new: torch.Tensor
+) -> dict[str, Any]:
+    """Adam's state for a parameter that lost some rows and gained others.
+
+    New rows begin with the mean of the squares of those that stay. From nothing, Adam's first
+    steps would be as large as the rate allows, and spoil what was laid.
+    """
+    state = {"step": known["step"]}
+    for name in ("exp_avg", "exp_avg_sq"):
+        state[name] = torch.zeros_like(new)
+        for number, rows in enumerate(kept):
+            staying = known[name][number, : len(rows)][rows]
+            state[name][number, : len(staying)] = staying
+            if name == "exp_avg_sq" and len(staying):
+                state[name][number, len(staying) :] = staying.mean(0)
+    return state
 
 
 class TunedNetwork:
