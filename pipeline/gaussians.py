@@ -88,13 +88,3 @@ class Gaussians:
         return type(self)(
             **{field.name: change(getattr(self, field.name)) for field in fields(self)}
         )
-
-
-def joined(first: Gaussians, second: Gaussians) -> Gaussians:
-    """Both together, in this order, on one device."""
-    return Gaussians(
-        **{
-            field.name: torch.cat([getattr(first, field.name), getattr(second, field.name)])
-            for field in fields(Gaussians)
-        }
-    )

@@ -73,9 +73,7 @@ class Laid:
     added: Gaussians
 
 
-def lay(
-    head: Gaussians, surface: Surface, pictures: Sequence[Picture], min_opacity: float
-) -> Laid:
+def lay(head: Gaussians, surface: Surface, pictures: Sequence[Picture], min_opacity: float) -> Laid:
     """Paint the mean face, each point from the picture that it faces most, and make room for it.
 
     Args:
@@ -84,7 +82,8 @@ def lay(
         pictures: of it, one or more.
         min_opacity: fainter Gaussians go in any case.
     """
-    facing, colors = (torch.stack(of) for of in zip(*(_seen(surface, p) for p in pictures)))
+    seen = [_seen(surface, picture) for picture in pictures]
+    facing, colors = (torch.stack(of) for of in zip(*seen, strict=True))
     best, which = facing.max(0)
     shown = best > _LEAST_COSINE
     number = torch.arange(len(which), device=which.device)

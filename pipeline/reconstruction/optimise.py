@@ -197,23 +197,26 @@ class _Fit:
         for number, (photo, target) in enumerate(zip(self.photos, targets, strict=True)):
             pixels, K = resized(target, self.sizes[1])[0], photo.K(self.sizes[1])[0]
             pictures = [Picture(pixels, photo.viewmat()[0], K)]
-            if self._is_turned(photo):
+            if self._mirror_weight(photo):
                 pictures.append(Picture(pixels.flip(-1), photo.mirrored_viewmat()[0], K))
             now = head(self.unknowns, number)
             laid.append(lay(now, surface, pictures, self.options.min_opacity))
         self.unknowns.exchange(laid, self.optimizer)
 
-    def _is_turned(self, photo: PhotoCamera) -> bool:
-        """Whether a portrait is seen so far from the side that its mirror image helps."""
-        return bool(abs(photo.cameras().azimuths_deg[0]) > self.options.mirror_from_deg)
+    def _mirror_weight(self, photo: PhotoCamera) -> float:
+        """Of the portrait's mirror image, which helps where a portrait is from the side."""
+        azimuth_deg = photo.cameras().azimuths_deg[0]
+        turned = abs(azimuth_deg) > self.options.mirror_from_deg
+        return self.options.mirror_weight if turned else 0.0
 
     def _rank(self, number: int, photo: PhotoCamera) -> None:
         """Trust views less where the portrait, or its mirror image, knows better."""
-        options, seen_from = self.options, self.evidence[number].cameras
-        weight = options.mirror_weight if self._is_turned(photo) else 0.0
+        weight = self._mirror_weight(photo)
         knowing = [photo.cameras(), photo.cameras().mirrored()][: 2 if weight else 1]
         for camera in knowing:
-            self.trust[number] *= trust_beside(camera, seen_from, options.portrait_reach_deg)
+            self.trust[number] *= trust_beside(
+                camera, self.evidence[number].cameras, self.options.portrait_reach_deg
+            )
         self.mirror_weights.append(weight)
 
     def _step(

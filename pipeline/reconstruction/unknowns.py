@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch.nn import functional
 
-from pipeline.gaussians import Gaussians, joined
+from pipeline.gaussians import Gaussians
 from pipeline.reconstruction.fit_options import FitOptions, TuneOptions
 from pipeline.reconstruction.laid_portrait import Laid
 from pipeline.reconstruction.lgm import LargeGaussianModel
@@ -76,31 +76,28 @@ class FreeGaussians:
     """
 
     def __init__(self, starts: Sequence[Gaussians], options: FitOptions) -> None:
-        self._rates = (
-            options.means_rate,
-            options.quats_rate,
-            options.scales_rate,
-            options.opacities_rate,
-            options.colors_rate,
-        )
-        self._take(starts)
+        self._options = options
+        self.counts = [len(one) for one in starts]
+        quats = [functional.normalize(g.quats, dim=-1) for g in starts]
+        logs = [g.scales.clamp(min=_MIN_SCALE).log() for g in starts]
+        logits = [torch.logit(g.opacities, 1e-3) for g in starts]
+        colors = [torch.logit(g.colors, 0.02) for g in starts]
+        self._take([[g.means for g in starts], quats, logs, logits, colors])
 
-    def _take(self, heads: Sequence[Gaussians]) -> None:
-        self.counts = [len(one) for one in heads]
-        self.means = self._side_by_side([g.means for g in heads])
-        self.quats = self._side_by_side([functional.normalize(g.quats, dim=-1) for g in heads])
+    def _take(self, columns: Sequence[Sequence[torch.Tensor]]) -> None:
+        """Of each parameter the rows [N, ...] of each head."""
+        means, quats, logs, logits, colors = columns
+        self.means = _side_by_side(means)
+        self.quats = _side_by_side(quats)
         with torch.no_grad():
             self.quats[..., 0] += (self.quats == 0).all(-1)  # a rotation needs a direction
-        logs = [g.scales.clamp(min=_MIN_SCALE).log() for g in heads]
-        self.log_scales = self._side_by_side(logs, math.log(_MIN_SCALE))
-        logits = [torch.logit(g.opacities, 1e-3) for g in heads]
-        self.opacity_logits = self._side_by_side(logits, _ABSENT_LOGIT)
-        self.color_logits = self._side_by_side([torch.logit(g.colors, 0.02) for g in heads])
+        self.log_scales = _side_by_side(logs, math.log(_MIN_SCALE))
+        self.opacity_logits = _side_by_side(logits, _ABSENT_LOGIT)
+        self.color_logits = _side_by_side(colors)
         self._fixed = torch.zeros_like(self.opacity_logits, dtype=torch.bool)
 
     @property
     def _parameters(self) -> tuple[torch.Tensor, ...]:
-        """In the order of the rates."""
         return self.means, self.quats, self.log_scales, self.opacity_logits, self.color_logits
 
     def exchange(self, laid: Sequence[Laid], optimizer: torch.optim.Optimizer) -> None:
@@ -110,12 +107,21 @@ class FreeGaussians:
             laid: one for each head.
             optimizer: Adam of `groups`, which goes on with what it knows of those that stay.
         """
-        before = self._parameters
-        self._take([joined(head(self, n)[one.kept], one.added) for n, one in enumerate(laid)])
-        for number, one in enumerate(laid):
-            self._fixed[number, int(one.kept.sum()) : self.counts[number]] = True
-        kept = [one.kept for one in laid]
-        for group, old, new in zip(optimizer.param_groups, before, self._parameters, strict=False):
+        before, kept = self._parameters, [one.kept for one in laid]
+        added = FreeGaussians([one.added for one in laid], self._options)
+        self.counts = [int(one.kept.sum()) + len(one.added) for one in laid]
+        self._take(
+            [
+                [
+                    torch.cat([o[: len(k)][k], n[:count]])
+                    for o, k, n, count in zip(old, kept, new, added.counts, strict=True)
+                ]
+                for old, new in zip(before, added._parameters, strict=True)
+            ]
+        )
+        for number, (count, more) in enumerate(zip(self.counts, added.counts, strict=True)):
+            self._fixed[number, count - more : count] = True
+        for group, old, new in zip(optimizer.param_groups, before, self._parameters, strict=True):
             group["params"] = [new]
             if known := optimizer.state.pop(old, None):
                 optimizer.state[new] = _handed_on(known, kept, new)
@@ -132,7 +138,9 @@ class FreeGaussians:
 
     def groups(self) -> list[Group]:
         """One parameter group for each kind of number."""
-        pairs = zip(self._parameters, self._rates, strict=True)
+        o = self._options
+        rates = (o.means_rate, o.quats_rate, o.scales_rate, o.opacities_rate, o.colors_rate)
+        pairs = zip(self._parameters, rates, strict=True)
         return [{"params": [p], "lr": rate, "start": rate} for p, rate in pairs]
 
     def rate(self, progress: float, coarse: float) -> float:
@@ -144,11 +152,12 @@ class FreeGaussians:
         if self.means.grad is not None:
             self.means.grad[self._fixed] = 0
 
-    def _side_by_side(self, parts: list[torch.Tensor], filler: float = 0.0) -> torch.Tensor:
-        """[B, N, ...] with gradients, on the device of ``parts``."""
-        tails = [part.detach().float() for part in parts]
-        padded = torch.nn.utils.rnn.pad_sequence(tails, True, filler)
-        return padded.clone().requires_grad_()
+
+def _side_by_side(parts: Sequence[torch.Tensor], filler: float = 0.0) -> torch.Tensor:
+    """[B, N, ...] with gradients, on the device of ``parts``."""
+    tails = [part.detach().float() for part in parts]
+    padded = torch.nn.utils.rnn.pad_sequence(tails, True, filler)
+    return padded.clone().requires_grad_()
 
 
 def _handed_on(
