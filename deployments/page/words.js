@@ -34,11 +34,11 @@ export const DOWNLOADS = {
   "turntable.webp": ["WebP", "the head turning, as a moving picture"],
 };
 
-const LIKE = 0.6;
-const FAINTLY_LIKE = 0.4;
-const OUTLINE = 0.94;
+const LIKE = 0.4;
+const FAINTLY_LIKE = 0.3;
+const OUTLINE = 0.92;
 const SPECKS = 0.01;
-const AGREEMENT_DB = 23;
+const AGREEMENT_DB = 21;
 
 /** What the scores of avatar.json say: `{good, text, number}` each; docs/formats.md has the limits. */
 export function scoresInWords({ scores, face_found: faceFound }) {
@@ -57,12 +57,12 @@ export function scoresInWords({ scores, face_found: faceFound }) {
     const text = good
       ? "Head and views agree about as well as in good heads."
       : "The views contradict each other more than is usual, so the head is soft.";
-    told.push({ good, text, number: `${scores.cross_view_psnr.toFixed(1)} dB, good from 23` });
+    told.push({ good, text, number: `${scores.cross_view_psnr.toFixed(1)} dB, good from 21` });
   }
   if (scores.mask_iou !== undefined) {
     const good = scores.mask_iou >= OUTLINE;
     const text = good ? "The outline is clean." : "The outline strays from the views in places.";
-    told.push({ good, text, number: `${percent(scores.mask_iou)} overlap, good from 94 %` });
+    told.push({ good, text, number: `${percent(scores.mask_iou)} overlap, good from 92 %` });
   }
   if (scores.floaters !== undefined) {
     const good = scores.floaters <= SPECKS;
@@ -73,7 +73,7 @@ export function scoresInWords({ scores, face_found: faceFound }) {
 }
 
 function likeness(cosine) {
-  const number = `${cosine.toFixed(2)} of 1, good from 0.6`;
+  const number = `${cosine.toFixed(2)} of 1, good from 0.4`;
   if (cosine >= LIKE) return { good: true, text: "The face is like the portrait's.", number };
   const text =
     cosine >= FAINTLY_LIKE
