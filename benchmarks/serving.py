@@ -9,6 +9,7 @@ as many calls of deployments that do nothing. What it said last is in docs/servi
 
 import argparse
 import json
+import secrets
 import socket
 import tempfile
 import time
@@ -24,9 +25,14 @@ from ray import serve
 
 from benchmarks.serving_graph import SIZES, carrying_graph
 from deployments.app import assemble
+from deployments.board import new_board
+from deployments.job_graph import AvatarOptions, JobGraph
+from deployments.job_run import JobRun, Step
 from deployments.options import ServiceOptions
+from deployments.stage_replica import Call, brings_weights
 from jobs.demo import demo_photos
 from jobs.serve import APP_NAME
+from pipeline.storage import locate
 
 WARM_UP = 20
 STAGES = 7
@@ -54,6 +60,38 @@ class Chain:
         for handle in self._handles:
             row = await handle.remote(row)
         return row
+
+
+@serve.deployment(ray_actor_options={"num_cpus": 0})
+class Graph:
+    """Takes a photo through a service's stages as its runner does, without a job.
+
+    Args:
+        graph: the service's.
+        photo: path of the photo.
+        folder: where avatars would go.
+    """
+
+    def __init__(self, graph: JobGraph, photo: str, folder: str) -> None:
+        self._graph, self._photo, self._folder = graph, locate(photo), locate(folder)
+        self._board = new_board()
+
+    async def __call__(self, request: Any) -> str:
+        """The state that a job would come to."""
+        token = secrets.token_hex(8)
+        await self._board.open.remote(token)
+        steps = [
+            Step(
+                stage.name,
+                stage.inputs,
+                serve.get_deployment_handle(stage.name, APP_NAME),
+                Call(self._board, token, None if brings_weights(stage) else stage),
+            )
+            for stage in self._graph.stages(AvatarOptions(), self._folder.address)
+        ]
+        outcome = await JobRun(steps, self._photo, self._folder, lambda *_: None)()
+        self._board.close.remote(token)
+        return outcome.state
 
 
 def main() -> None:
@@ -86,7 +124,10 @@ def serving(folder: str, sizes: str, **options: Any) -> Iterator[httpx2.Client]:
     )
     try:
         serve.start(http_options={"host": "127.0.0.1", "port": port})
-        serve.run(assemble(service, carrying_graph(SIZES[sizes])), name=APP_NAME)
+        graph = carrying_graph(SIZES[sizes])
+        serve.run(assemble(service, graph), name=APP_NAME)
+        whole = Graph.bind(graph, str(demo_photos()[0]), f"{folder}/graph")
+        serve.run(whole, name="graph", route_prefix="/graph")
         empty = [Empty.options(name=f"Empty{i}").bind() for i in range(STAGES)]
         serve.run(Chain.bind(*empty), name="chain", route_prefix="/chain")
         with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=120.0) as client:
@@ -114,6 +155,11 @@ def requests(client: httpx2.Client) -> dict[str, Callable[[], float]]:
     def chain() -> float:
         started = time.perf_counter()
         assert client.get("/chain").status_code == 200
+        return time.perf_counter() - started
+
+    def graph() -> float:
+        started = time.perf_counter()
+        assert client.get("/graph").text == "succeeded"
         return time.perf_counter() - started
 
     def accept() -> float:
@@ -145,6 +191,7 @@ def requests(client: httpx2.Client) -> dict[str, Callable[[], float]]:
     return {
         "ingress alone (GET /v1/health/live)": live,
         f"{STAGES} empty deployments, no more": chain,
+        f"{STAGES} stages of the graph, no job": graph,
         "read a job (GET /v1/avatars/ID)": read,
         "accept a job (POST, 202)": accept,
         "whole job (POST, Prefer: wait)": whole,
