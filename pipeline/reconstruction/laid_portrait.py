@@ -98,7 +98,7 @@ def _apart(head: Gaussians, painted: Surface) -> torch.Tensor:
     """Which Gaussians of a head are not where a portrait was laid, [N] bool."""
     if not len(painted.points):
         return torch.ones_like(head.opacities, dtype=torch.bool)
-    parts = head.means.split(_AT_ONCE)
+    parts = torch.split(head.means, _AT_ONCE)
     nearest = torch.cat([torch.cdist(part, painted.points).argmin(1) for part in parts])
     away = head.means - painted.points[nearest]
     height = (away * painted.normals[nearest]).sum(1)

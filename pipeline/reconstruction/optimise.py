@@ -164,7 +164,7 @@ class _Fit:
         return [done[number] for number in range(len(losses))]
 
     def _join(self) -> None:
-        """Find the cameras of the portraits, and compare with these from now on."""
+        """Lay the portraits onto the faces, find their cameras, compare with them from now on."""
         for one in self.evidence:
             assert one.portrait_camera is not None
             self.photos.append(PhotoCamera(one.portrait_camera).to(self.device))
