@@ -192,7 +192,8 @@ def configure(options: RayOptions) -> None:
     context.enable_progress_bars = False  # jobs.progress shows ours
     context.execution_options.preserve_order = False
     context.execution_options.verbose_progress = False
-    # as many rows wait for a stage as it has at hand: more would fill a quarter of the object store
+    # As many rows wait for a stage that has started as it has at hand: more would fill a quarter of
+    # the object store.
     context.downstream_capacity_backpressure_ratio = 1.0
     DownstreamCapacityBackpressurePolicy.OBJECT_STORE_BUDGET_UTIL_THRESHOLD = 0.0
     context.max_errored_blocks = options.max_crashed_rows

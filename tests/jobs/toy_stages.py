@@ -80,7 +80,7 @@ class Total(Stage):
 
 
 class Produce(Stage):
-    """Notes each row in a file, and hands 200 kB on."""
+    """Notes each row in a file once that is there, and hands 200 kB on."""
 
     name = "Produce"
     inputs = ("source",)
@@ -91,6 +91,8 @@ class Produce(Stage):
         self.log = log
 
     def process(self, rows: Sequence[Row], context: Context) -> list[Row]:
+        while not self.log.exists():
+            time.sleep(0.02)
         with self.log.open("a") as stream:
             stream.writelines("made\n" for _ in rows)
         return [{**row, "pixels": np.zeros(200_000, np.uint8)} for row in rows]
@@ -108,6 +110,7 @@ class Consume(Stage):
         self.log = log
 
     def setup(self, device: str) -> None:
+        self.log.touch()  # Ray Data holds nothing back for a stage that is not there yet
         self.done = 0
 
     def process(self, rows: Sequence[Row], context: Context) -> list[Row]:
