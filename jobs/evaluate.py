@@ -174,9 +174,11 @@ def _held_out(options: EvaluateOptions, model: Path) -> "HeldOut":
 def _nersemble(options: EvaluateOptions, model: Path, people: int) -> "HeldOut":
     from pipeline.evaluation.keypoints import finder
     from pipeline.evaluation.nersemble import nersemble
+    from pipeline.evaluation.rig import Networks
     from pipeline.model_config import ModelConfig
     from pipeline.portrait.faces import FACE_FOLDER, FacePack
     from pipeline.portrait.matting import Matting
+    from pipeline.portrait.pose_network import PoseEstimator
     from pipeline.stages.prepare import MATTING_FILE
 
     if options.floors not in (None, NO_FLOORS):
@@ -187,8 +189,11 @@ def _nersemble(options: EvaluateOptions, model: Path, people: int) -> "HeldOut":
     return nersemble(
         Path(options.data),
         people,
-        finder(FacePack(model / FACE_FOLDER)),
-        Matting(model / MATTING_FILE).cut_out,
+        Networks(
+            find=finder(FacePack(model / FACE_FOLDER)),
+            estimate=PoseEstimator(model),
+            cut_out=Matting(model / MATTING_FILE).cut_out,
+        ),
         ModelConfig.load(model).portrait_px,
     )
 

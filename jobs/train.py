@@ -117,6 +117,12 @@ def _matting(source: Source) -> Part:
     return MattingPart(*_views(source.data))
 
 
+def _pose(source: Source) -> Part:
+    from pipeline.training.pose import PosePart
+
+    return PosePart(*_views(source.data))
+
+
 def _image_encoder(source: Source) -> Part:
     from pipeline.training.stages import image_encoder_part
 
@@ -152,6 +158,7 @@ RECIPES: dict[str, Recipe] = {
     ),
     "evaluator": Recipe(folder="evaluator", make=_evaluator, options=_pace(3_000, 2e-3)),
     "matting": Recipe(folder="matting", make=_matting, options=_pace(3_000, 2e-3)),
+    "pose": Recipe(folder="pose", make=_pose, options=_pace(10_000, 1e-3)),
     "autoencoder": Recipe(folder="vae", make=_autoencoder, options=_pace(20_000, 1e-3)),
     "image_encoder": Recipe(
         folder="image_encoder", make=_image_encoder, options=_pace(2_000, 1e-3)

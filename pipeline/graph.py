@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from pipeline.errors import GraphError, ModelNotFound, UsageError
-from pipeline.model_config import IDENTITY_FOLDER, ModelConfig
+from pipeline.model_config import IDENTITY_FOLDER, POSE_FOLDER, ModelConfig
 from pipeline.model_folder import components, model_hash, resolve_model
 from pipeline.recipe import Recipe
 from pipeline.stage import Row, Stage
@@ -18,13 +18,13 @@ GIVEN = ("source",)
 """The columns that an executor provides for the first stage."""
 
 _WEIGHTS_OF = {
-    "Prepare": ("face", IDENTITY_FOLDER, "matting"),
+    "Prepare": ("face", IDENTITY_FOLDER, "matting", POSE_FOLDER),
     "LowRes": ("vae", "lowres"),
     "HighRes": ("vae", "highres"),
     "Reconstruct": ("reconstructor",),
-    "Judge": ("face",),
+    "Judge": ("face", POSE_FOLDER),
 }
-_OPTIONAL_PARTS = {"reconstructor", IDENTITY_FOLDER}
+_OPTIONAL_PARTS = {"reconstructor", IDENTITY_FOLDER, POSE_FOLDER}
 _PROCESS_GB = 1.0
 """Memory of a worker besides its weights: libraries, and the rows it holds."""
 

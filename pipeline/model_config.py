@@ -15,6 +15,8 @@ from pipeline.errors import ModelNotFound
 INDEX = "model_index.json"
 IDENTITY_FOLDER = "identity"
 """Subfolder with an ArcFace network of whole portraits, in models whose stages learnt from one."""
+POSE_FOLDER = "pose"
+"""Subfolder with a network that corrects the pose, in models that do not leave it to landmarks."""
 
 
 @dataclass(frozen=True, kw_only=True)

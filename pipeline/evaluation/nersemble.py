@@ -18,8 +18,7 @@ import numpy.typing as npt
 
 from pipeline.errors import BackendUnavailable, UnreadableSource, UsageError
 from pipeline.evaluation.color_calibration import correct_colors
-from pipeline.evaluation.keypoints import Find
-from pipeline.evaluation.rig import CutOut, Rig, make_subject, square
+from pipeline.evaluation.rig import Networks, Rig, make_subject, square
 from pipeline.evaluation.subjects import HeldOut, Subject
 
 Pixels = npt.NDArray[np.uint8]
@@ -33,16 +32,13 @@ SUBJECTS = 14
 VIEW_PX = 512
 
 
-def nersemble(
-    folder: Path, subjects: int, find: Find, cut_out: CutOut, portrait_px: int
-) -> HeldOut:
+def nersemble(folder: Path, subjects: int, networks: Networks, portrait_px: int) -> HeldOut:
     """`SEQUENCES` of the first ``subjects`` participants that have them, the middle frame of each.
 
     Args:
         folder: with a folder for each participant.
         subjects: how many participants.
-        find: landmark detector.
-        cut_out: matting.
+        networks: what prepares them.
         portrait_px: side of the portraits, which are the front camera's views.
 
     Raises:
@@ -68,7 +64,7 @@ def nersemble(
         participant = folder / number
         rig = read(participant)
         squares = np.stack(_squares(participant, sequence, rig))
-        return make_subject(key, squares, rig, find, cut_out, portrait_px)
+        return make_subject(key, squares, rig, networks, portrait_px)
 
     return HeldOut(
         protocol="nersemble",

@@ -18,12 +18,10 @@ from pipeline.evaluation.subjects import Subject
 from pipeline.portrait import alignment
 from pipeline.portrait.alpha import on_white
 from pipeline.portrait.framing import frame, portrait_transform
-from pipeline.portrait.pose import MEAN_LANDMARKS, fit_pose
+from pipeline.portrait.pose import MEAN_LANDMARKS, HeadPose
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
-CutOut = Callable[[Pixels], Pixels]
-"""From a framed head [S, S, 4] uint8 to the same with the alpha of the bust."""
 
 MEDIAN_DISTANCE = 1.5
 """Of the cameras from the head, world units, as in the paper's release."""
@@ -126,8 +124,23 @@ def centred(cameras: Cameras, head: HeadFrame) -> tuple[Cameras, float]:
     return Cameras(poses.astype(np.float32), cameras.fov_y_deg), scale * head.size
 
 
+@dataclass(frozen=True)
+class Networks:
+    """What a filmed moment is prepared with, as a photo is.
+
+    Attributes:
+        find: landmark detector.
+        estimate: from an image [H, W, 3] uint8 and landmarks to pose and better landmarks.
+        cut_out: from a framed head [S, S, 4] uint8 to the same with the alpha of the bust.
+    """
+
+    find: Find
+    estimate: Callable[[Pixels, Floats], tuple[HeadPose, Floats]]
+    cut_out: Callable[[Pixels], Pixels]
+
+
 def make_subject(
-    key: str, squares: Pixels, rig: Rig, find: Find, cut_out: CutOut, portrait_px: int
+    key: str, squares: Pixels, rig: Rig, networks: Networks, portrait_px: int
 ) -> Subject:
     """A subject of one moment's views.
 
@@ -135,14 +148,13 @@ def make_subject(
         key: of the subject.
         squares: [V, S, S, 4] uint8, as `square` makes them, colours corrected.
         rig: whose cameras took them.
-        find: landmark detector.
-        cut_out: matting.
+        networks: the model's.
         portrait_px: side of the portrait.
 
     Raises:
         NoFaceFound: the front view or all others show none.
     """
-    found = [find(on_white(one)) for one in squares]
+    found = [networks.find(on_white(one)) for one in squares]
     seen = [view for view, points in enumerate(found) if points is not None]
     front = found[rig.front]
     if front is None or len(seen) < 2:
@@ -153,9 +165,9 @@ def make_subject(
     landmarks[seen] = [found[view] for view in seen]
     in_space = triangulate(rig.cameras[seen], landmarks[seen], squares.shape[1])
     cameras, head_scale = centred(rig.cameras, find_head(in_space, rig))
-    pose = fit_pose(front)
-    portrait = cut_out(frame(squares[rig.front], pose, portrait_px))
-    in_portrait = alignment.apply(portrait_transform(pose, portrait_px), front)
+    pose, in_view = networks.estimate(on_white(squares[rig.front]), front)
+    portrait = networks.cut_out(frame(squares[rig.front], pose, portrait_px))
+    in_portrait = alignment.apply(portrait_transform(pose, portrait_px), in_view)
     places = cameras.cam_to_world[:, :3, 3]
     return Subject(
         key=key,
@@ -163,7 +175,7 @@ def make_subject(
         portrait_landmarks=in_portrait.astype(np.float32),
         azimuth_deg=pose.yaw_deg,
         elevation_deg=pose.elevation_deg,
-        views=np.stack([on_white(cut_out(one)) for one in squares]),
+        views=np.stack([on_white(networks.cut_out(one)) for one in squares]),
         cameras=cameras,
         azimuths_deg=np.degrees(np.arctan2(places[:, 0], places[:, 2])).astype(np.float32) % 360,
         landmarks=landmarks,

@@ -62,7 +62,7 @@ def warp(
     image: npt.NDArray[np.uint8],
     transform: Floats,
     size_px: tuple[int, int],
-    border: tuple[int, ...] = (0, 0, 0, 0),
+    border: tuple[int, ...] | None = (0, 0, 0, 0),
 ) -> npt.NDArray[np.uint8]:
     """Resample an image, antialiased when it shrinks.
 
@@ -73,7 +73,7 @@ def warp(
         image: [H, W, C] uint8; alpha, if any, premultiplied by the caller.
         transform: [2, 3] from image pixels to output pixels, pixel centres at integers + 0.5.
         size_px: (width, height) of the output.
-        border: value outside the image.
+        border: value outside the image; None continues the image's edge.
 
     Returns:
         [height, width, C] uint8.
@@ -89,7 +89,12 @@ def warp(
     shifted = transform.copy()
     shifted[:, 2] += transform[:, :2] @ half - half
     result: npt.NDArray[np.uint8] = cv2.warpAffine(
-        image, shifted, size_px, flags=cv2.INTER_LINEAR, borderValue=border
+        image,
+        shifted,
+        size_px,
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE if border is None else cv2.BORDER_CONSTANT,
+        borderValue=border or 0,
     )
     return result
 

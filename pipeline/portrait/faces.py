@@ -183,7 +183,7 @@ class FacePack:
         )
 
     def _detect(self, rgb: Image, to_canvas: Floats, canvas_px: int) -> list[Face]:
-        canvas = _draw_canvas(rgb, to_canvas, canvas_px)
+        canvas = alignment.warp(rgb, to_canvas, (canvas_px, canvas_px), border=None)
         boxes, landmarks = self._detector.detect(
             canvas[..., ::-1].copy(), input_size=(canvas_px, canvas_px), det_thresh=_SURE_SCORE
         )
@@ -268,27 +268,6 @@ def largest(faces: list[Face]) -> Face:
     """The face that covers most of the photo, of those that score about as well as the best."""
     least_score = _MAIN_SCORE_SHARE * max(face.score for face in faces)
     return max((one for one in faces if one.score >= least_score), key=lambda one: one.size_px)
-
-
-def _draw_canvas(rgb: Image, to_canvas: Floats, canvas_px: int) -> Image:
-    """The photo on a square canvas whose border continues the photo's edge colours."""
-    scale = float(np.sqrt(abs(np.linalg.det(to_canvas[:, :2]))))
-    if scale < 1 / 1.5:  # reduce by averaging first, warpAffine would skip pixels
-        height, width = rgb.shape[:2]
-        size = (max(1, round(width * scale * 1.25)), max(1, round(height * scale * 1.25)))
-        per_small = np.array([width / size[0], height / size[1]])
-        rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
-        to_canvas = np.concatenate([to_canvas[:, :2] * per_small, to_canvas[:, 2:]], 1)
-    shifted = to_canvas.copy()
-    shifted[:, 2] += to_canvas[:, :2] @ [0.5, 0.5] - 0.5
-    canvas: Image = cv2.warpAffine(
-        rgb,
-        shifted,
-        (canvas_px, canvas_px),
-        flags=cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
-    return canvas
 
 
 def _embed(recogniser: Any, rgb: Image, landmarks: npt.ArrayLike) -> npt.NDArray[np.float32]:

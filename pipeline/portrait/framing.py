@@ -50,13 +50,23 @@ def frame_render(
         landmarks in it.
     """
     size_px = rgba.shape[0]
-    scale = float(np.linalg.norm(cam_to_world[:3, 3])) / RADIUS
+    transform = render_to_portrait(cam_to_world, size_px) * size_px
+    moved = apply(transform, landmarks).astype(np.float32)
+    return warp_straight(rgba, transform, size_px), moved
+
+
+def render_to_portrait(cam_to_world: npt.NDArray[np.float32], size_px: int) -> Floats:
+    """[2, 3] from a render's pixels to a portrait of size 1 x 1, without roll at `RADIUS`.
+
+    Args:
+        cam_to_world: [4, 4] of a camera that looks at the origin.
+        size_px: side of the render.
+    """
+    scale = float(np.linalg.norm(cam_to_world[:3, 3])) / RADIUS / size_px
     right, down, forward = cam_to_world[:3, :3].T.astype(np.float64)
     level_right = np.cross(forward, [0.0, 1.0, 0.0])
     level_right /= np.linalg.norm(level_right)
     cos_roll, sin_roll = level_right @ right, level_right @ down
     linear = scale * np.array([[cos_roll, sin_roll], [-sin_roll, cos_roll]])
-    centre = np.full(2, size_px / 2)
-    transform = np.concatenate([linear, (centre - linear @ centre)[:, None]], 1)
-    moved = apply(transform, landmarks).astype(np.float32)
-    return warp_straight(rgba, transform, size_px), moved
+    shift = 0.5 - linear @ np.full(2, size_px / 2)
+    return np.concatenate([linear, shift[:, None]], 1)

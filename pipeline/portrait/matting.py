@@ -11,9 +11,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import ModelNotFound
 from pipeline.portrait.alpha import on_white
-from pipeline.portrait.onnx_sessions import load_errors, session_options
+from pipeline.portrait.onnx_sessions import open_session
 
 Image = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -34,16 +33,7 @@ class Matting:
     """
 
     def __init__(self, path: str | Path, threads: int = 1) -> None:
-        import onnxruntime
-
-        if not Path(path).is_file():
-            raise ModelNotFound(f"{path} is missing; give a model folder with a matting network")
-        try:
-            self._session = onnxruntime.InferenceSession(
-                str(path), session_options(threads), providers=["CPUExecutionProvider"]
-            )
-        except load_errors() as error:
-            raise ModelNotFound(f"{path} cannot be loaded ({error}); copy it again") from None
+        self._session = open_session(path, threads)
         self._size_px = int(self._session.get_inputs()[0].shape[2])
 
     def cut_out(self, framed: Image, has_alpha: bool = False) -> Image:

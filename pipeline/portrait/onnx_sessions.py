@@ -1,6 +1,28 @@
 """How onnxruntime is set up, and what it raises for files it cannot load."""
 
+from pathlib import Path
 from typing import Any
+
+from pipeline.errors import ModelNotFound
+
+
+def open_session(path: str | Path, threads: int) -> Any:
+    """A session on the CPU with a network of a model folder.
+
+    Raises:
+        ModelNotFound: the file is missing or damaged.
+    """
+    import onnxruntime
+
+    if not Path(path).is_file():
+        name = Path(path).stem
+        raise ModelNotFound(f"{path} is missing; give a model folder with a {name} network")
+    try:
+        return onnxruntime.InferenceSession(
+            str(path), session_options(threads), providers=["CPUExecutionProvider"]
+        )
+    except load_errors() as error:
+        raise ModelNotFound(f"{path} cannot be loaded ({error}); copy it again") from None
 
 
 def session_options(threads: int) -> Any:

@@ -44,15 +44,12 @@ class HeadPose:
         elevation_deg: positive where the camera stood above the head's level.
         roll_deg: clockwise turn of the head in the photo, undone by framing.
         photo_to_portrait: [2, 3] similarity from photo pixels to a portrait of size 1 x 1.
-        misfit: root mean square distance of the landmarks from the mean head's, in portrait
-            widths; about 0.015 for a usual face.
     """
 
     yaw_deg: float
     elevation_deg: float
     roll_deg: float
     photo_to_portrait: Floats
-    misfit: float
 
 
 def fit_pose(landmarks: npt.ArrayLike) -> HeadPose:
@@ -64,13 +61,11 @@ def fit_pose(landmarks: npt.ArrayLike) -> HeadPose:
     angles = _gauss_newton(points, angles)
     projected = project_mean_landmarks(angles)
     to_portrait = similarity(points, projected)
-    moved = points @ to_portrait[:, :2].T + to_portrait[:, 2]
     return HeadPose(
         yaw_deg=float(angles[0]),
         elevation_deg=float(angles[1]),
         roll_deg=float(-np.degrees(np.arctan2(to_portrait[1, 0], to_portrait[0, 0]))),
         photo_to_portrait=to_portrait,
-        misfit=float(np.sqrt(np.mean(np.sum((moved - projected) ** 2, 1)))),
     )
 
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from pipeline.cameras import look_at_origin
 from pipeline.model_config import ModelConfig
 from pipeline.portrait.faces import FaceEmbedder, FacePack, face_networks, largest
+from pipeline.portrait.pose_network import PoseEstimator
 from pipeline.stage import Context, Resources, Row, Stage
 from pipeline.tries import judged
 
@@ -51,6 +52,7 @@ class Judge(Stage):
         self.config = config
         self._pack: FacePack | None = None
         self._embedder: FacePack | FaceEmbedder | None = None
+        self._pose: PoseEstimator | None = None
 
     def setup(self, device: str) -> None:
         """Load the face networks; they run on the CPU whatever ``device``.
@@ -62,6 +64,7 @@ class Judge(Stage):
         self._pack, self._embedder = face_networks(
             self.config.model, self.config.face_pack, self.config.threads
         )
+        self._pose = PoseEstimator(self.config.model, self.config.threads)
 
     def process(self, rows: Sequence[Row], context: Context) -> list[Row]:
         """Add ``scores`` and ``face_found``, and what follows from them, see `pipeline.tries`.
@@ -95,6 +98,10 @@ class Judge(Stage):
 
         assert self._pack is not None, "setup was not called"
         assert self._embedder is not None, "setup was not called"
+        assert self._pose is not None, "setup was not called"
         front = render_u8(gaussians, look_at_origin(0.0, 0.0), self.model_config.portrait_px)[0]
         faces = self._pack.find(front)
-        return self._embedder.embed(front, largest(faces).landmarks) if faces else None
+        if not faces:
+            return None
+        _, landmarks = self._pose(front, largest(faces).landmarks)
+        return self._embedder.embed(front, landmarks)

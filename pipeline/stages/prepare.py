@@ -24,8 +24,10 @@ from pipeline.portrait.faces import (
 )
 from pipeline.portrait.framing import frame, portrait_transform
 from pipeline.portrait.matting import Matting
-from pipeline.portrait.pose import fit_pose
+from pipeline.portrait.pose_network import PoseEstimator
 from pipeline.stage import Context, Resources, Row, Stage
+
+Image = npt.NDArray[np.uint8]
 
 MIN_FACE_PX = 24.0
 """Side of the smallest face that is taken, in pixels of the original photo."""
@@ -37,7 +39,7 @@ class PrepareConfig:
     """What Prepare needs to know.
 
     Attributes:
-        model: model folder with ``face/`` and ``matting/``.
+        model: model folder with ``face/``, ``matting/`` and, if it has one, ``pose/``.
         size_px: side of the portraits.
         faces: ``largest`` takes one face of a photo, ``all`` every one, left to right.
         face_pack: folder with another detector and ArcFace network, see `face_networks`.
@@ -84,6 +86,7 @@ class Prepare(Stage):
         self._pack: FacePack | None = None
         self._embedder: FacePack | FaceEmbedder | None = None
         self._matting: Matting | None = None
+        self._pose: PoseEstimator | None = None
 
     def setup(self, device: str) -> None:
         """Load the face pack and the matting network; both run on the CPU whatever ``device``.
@@ -98,6 +101,7 @@ class Prepare(Stage):
             folder = self.config.model / IDENTITY_FOLDER
             self._embedder = PortraitEmbedder(folder, self.config.threads)
         self._matting = Matting(self.config.model / MATTING_FILE, self.config.threads)
+        self._pose = PoseEstimator(self.config.model, self.config.threads)
 
     def process(self, rows: Sequence[Row], context: Context) -> list[Row]:
         """Make one row of each face that is taken.
@@ -116,18 +120,24 @@ class Prepare(Stage):
         context.checkpoint(self.name, 1, 2)
         chosen = faces if self.config.faces == "all" else [largest(faces)]
         return [
-            {**row, **self._portrait(photo, face), "face_index": index, "face_count": len(chosen)}
+            {
+                **row,
+                **self._portrait(photo, rgb, face),
+                "face_index": index,
+                "face_count": len(chosen),
+            }
             for index, face in enumerate(chosen)
         ]
 
-    def _portrait(self, photo: Photo, face: Face) -> Row:
+    def _portrait(self, photo: Photo, rgb: Image, face: Face) -> Row:
         assert self._embedder is not None, "setup was not called"
         assert self._matting is not None, "setup was not called"
-        pose = fit_pose(face.landmarks)
+        assert self._pose is not None, "setup was not called"
+        pose, in_photo = self._pose(rgb, face.landmarks)
         framed = frame(photo.rgba, pose, self.config.size_px)
         portrait = self._matting.cut_out(framed, photo.has_alpha)
         in_portrait = portrait_transform(pose, self.config.size_px)
-        landmarks = alignment.apply(in_portrait, face.landmarks)
+        landmarks = alignment.apply(in_portrait, in_photo)
         # the diffusion stages learnt from identities of cut-out heads on white
         identity = self._embedder.embed(on_white(portrait), landmarks)
         return {

@@ -22,6 +22,7 @@ from pipeline.training.head_views import HeadViews
 from pipeline.training.layers import channels_last
 from pipeline.training.mosaic import Mosaic, draw_mosaic, vary
 from pipeline.training.onnx_export import export_onnx
+from pipeline.training.replays import Replays
 
 Floats = npt.NDArray[np.float32]
 
@@ -30,9 +31,7 @@ SCALE_REACH = 0.8
 CENTRE_REACH = 0.22
 """... whose cell is within this share of the face's size from its centre."""
 REPLAY_STEPS = (23, 71)
-"""Pictures are used again, mirrored or in other light, this many steps later: drawing them costs
-several times what learning from them does."""
-REMEMBERED = 800
+"""Pictures are used again, mirrored or in other light, this many steps later."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ class DetectorPart:
         self.views, self.held_out = views, held_out
         self.size_px, self.batch_size, self.width = size_px, batch_size, width
         self.anchors = anchor_grid(size_px)
-        self._recent: dict[tuple[int, int], Mosaic] = {}
+        self._replays = Replays(lambda rng: self._mosaic(self.views, rng), REPLAY_STEPS)
 
     def build_model(self) -> nn.Module:
         """A fresh detector."""
@@ -88,13 +87,8 @@ class DetectorPart:
     def batch(self, seed: int, step: int) -> DetectorBatch:
         """The pictures and targets of a step: some new ones, some seen before and changed."""
         rng = np.random.default_rng((seed, step))
-        fresh = -(-self.batch_size // (1 + len(REPLAY_STEPS)))
-        mosaics = [self._numbered(seed, step * fresh + i) for i in range(fresh)]
-        for ago in REPLAY_STEPS:
-            wanted = min(fresh, self.batch_size - len(mosaics))
-            numbers = [(step - ago) * fresh + i for i in range(wanted)]
-            mosaics += [vary(self._numbered(seed, number), rng) for number in numbers]
-        return self._targets(mosaics)
+        fresh, again = self._replays.of_step(seed, step, self.batch_size)
+        return self._targets([*fresh, *(vary(mosaic, rng) for mosaic in again)])
 
     def loss(self, model: nn.Module, batch: DetectorBatch) -> Mapping[str, Tensor]:
         """Quality focal loss on scores, generalised IoU on boxes, smooth L1 on landmarks."""
@@ -152,16 +146,6 @@ class DetectorPart:
         example = torch.zeros(1, 3, 320, 320)
         wrapped = ScrfdOutputs(model)
         export_onnx(wrapped, example, out / "detector.onnx", ["images"], names, any_size=True)
-
-    def _numbered(self, seed: int, number: int) -> Mosaic:
-        """A training picture by its number, remembered for its replays."""
-        key = (seed, number)
-        if key not in self._recent:
-            rng = np.random.default_rng((seed, 1, number + 2**40))
-            self._recent[key] = self._mosaic(self.views, rng)
-            if len(self._recent) > REMEMBERED:
-                self._recent.pop(next(iter(self._recent)))
-        return self._recent[key]
 
     def _mosaic(self, views: HeadViews, rng: np.random.Generator) -> Mosaic:
         return draw_mosaic(views, self.size_px, rng)

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from pipeline.digital_human.dataset import HeadDataset
 from pipeline.errors import UsageError
+from pipeline.portrait.framing import render_to_portrait
 
 FACE_CENTRE = np.array([0.0, -0.05, 0.17])
 """Centre of the ellipsoid whose outline a detector's box encloses, canonical frame."""
@@ -96,6 +97,7 @@ class HeadView:
         expression: number of the person's expression, over all people.
         azimuth_deg: of the camera.
         elevation_deg: of the camera.
+        to_portrait: [2, 3] from the view's pixels to a portrait of size 1 x 1.
     """
 
     rgba: npt.NDArray[np.uint8]
@@ -106,6 +108,7 @@ class HeadView:
     expression: int
     azimuth_deg: float
     elevation_deg: float
+    to_portrait: npt.NDArray[np.float64]
 
     @property
     def shows_face(self) -> bool:
@@ -159,6 +162,7 @@ class HeadViews:
             expression=self.expressions.index((source.identity, source.expression)),
             azimuth_deg=float(np.degrees(np.arctan2(outward[0], outward[2]))),
             elevation_deg=float(np.degrees(np.arcsin(outward[1]))),
+            to_portrait=render_to_portrait(source.cam_to_world[view], source.rgba.shape[1]),
         )
 
 

@@ -14,12 +14,14 @@ from pipeline.digital_human.scene import build_head
 from pipeline.errors import UnreadableSource, UsageError
 from pipeline.evaluation.keypoints import finder
 from pipeline.evaluation.nersemble import CAMERAS, FRONT_SERIAL, SEQUENCES, nersemble
+from pipeline.evaluation.rig import Networks
 from pipeline.evaluation.subjects import HeldOut
 from pipeline.model_folder import resolve_model
 from pipeline.portrait.alpha import on_white
 from pipeline.portrait.faces import FACE_FOLDER, FacePack
 from pipeline.portrait.matting import Matting
 from pipeline.portrait.pose import MEAN_LANDMARKS, project_mean_landmarks
+from pipeline.portrait.pose_network import PoseEstimator
 from pipeline.stages.prepare import MATTING_FILE
 
 RENDERED_PX = 320
@@ -104,8 +106,8 @@ def _film(sequence: Path, serial: str, photo: np.ndarray) -> None:
 
 def held_out(folder: Path, subjects: int = 14) -> HeldOut:
     model = resolve_model(None)
-    find = finder(FacePack(model / FACE_FOLDER))
-    return nersemble(folder, subjects, find, Matting(model / MATTING_FILE).cut_out, 128)
+    find, cut_out = finder(FacePack(model / FACE_FOLDER)), Matting(model / MATTING_FILE).cut_out
+    return nersemble(folder, subjects, Networks(find, PoseEstimator(model), cut_out), 128)
 
 
 @pytest.fixture(scope="module")

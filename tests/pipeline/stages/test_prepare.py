@@ -112,7 +112,7 @@ def test_the_user_s_alpha_bounds_the_portrait(
 def test_every_face_of_a_group_is_a_row(prepare: Prepare) -> None:
     stage = Prepare(PrepareConfig(model=EMBEDDED, faces="all"))
     stage._pack, stage._matting = prepare._pack, prepare._matting
-    stage._embedder = prepare._embedder
+    stage._embedder, stage._pose = prepare._embedder, prepare._pose
     rows = run_stage(stage, [{"image": GROUP.read_bytes(), "source": "t1.jpg"}])
     boxes = np.stack([row["face_box"] for row in rows])
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2

@@ -22,6 +22,7 @@ from pipeline.training.diffusion_presets import DiffusionConfig, PixelTerms
 from pipeline.training.identity import FaceEmbedder, IdentityPart
 from pipeline.training.image_encoder import ImageEncoderPart
 from pipeline.training.matting import MattingPart
+from pipeline.training.pose import PosePart
 
 
 class Pair(NamedTuple):
@@ -57,6 +58,7 @@ def _diffusion(**changes):
 PARTS = {
     "identity": lambda: IdentityPart(drawn_views(), drawn_views(), batch_size=4, width=8),
     "matting": lambda: MattingPart(drawn_views(), drawn_views(), batch_size=2, width=4),
+    "pose": lambda: PosePart(drawn_views(), drawn_views(), batch_size=2, width=4),
     "image_encoder": lambda: ImageEncoderPart(people(3), people(2), tiny_vae(), 4),
     "lowres": lambda: _diffusion(),
     "highres": lambda: _diffusion(mix=PAPER_MIX),
