@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from pipeline.stage import Stage
 
 GENERATING = ("LowRes", "HighRes", "Reconstruct")
-"""Stages that are evaluated; the subject's portrait takes the place of what runs before them."""
+"""Stages that are evaluated; the subject's portrait takes the place of what runs before them, but
+for Prepare where the camera is to be estimated."""
 NO_FLOORS = "none"
 PEOPLE = {"front": 20, "photo": 20, "paper": 10, "nersemble": 14}
 """How many each protocol has, unless told otherwise."""
@@ -34,6 +35,7 @@ class EvaluateOptions:
 
     Example: headsplat evaluate --data heads/ -o evaluation/ --identities 20
     Example: headsplat evaluate --protocol paper --data test/ --floors heads/ -o table/ --align
+    Example: headsplat evaluate --camera estimated --data heads/ -o evaluation/ --align
     Example: headsplat evaluate --protocol nersemble --data nersemble_v2/ -o photos/ --align
 
     Attributes:
@@ -44,6 +46,8 @@ class EvaluateOptions:
         protocol: front and photo, the first held-out people of any dataset, whose portrait is the
             front view or a random one from anywhere in front; paper, ten people in five
             expressions each; nersemble, photos of fourteen real people in two expressions each.
+        camera: known, the portrait is framed by its true camera, or estimated, from the picture, by
+            the stage that prepares photos; nersemble's is estimated anyway.
         identities: how many people, the first ones; by default as many as the protocol has, 20 for
             front and photo.
         floors: dataset whose training identities the floors are drawn from, by default --data; none
@@ -65,6 +69,7 @@ class EvaluateOptions:
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     model: Path | None = None
     protocol: Literal["front", "photo", "paper", "nersemble"] = "front"
+    camera: Literal["known", "estimated"] = "known"
     identities: int | None = None
     floors: str | None = None
     align: bool = False
@@ -98,7 +103,8 @@ def evaluate(options: EvaluateOptions) -> int:
     check_orbit(options)
     choices = GraphOptions(model=options.model, seed=options.seed)
     graph = build_graph(choices, str(options.output), build_recipe(choices))
-    stages = [stage for stage in graph if stage.name in GENERATING]
+    wanted = GENERATING if options.camera == "known" else ("Prepare", *GENERATING)
+    stages = [stage for stage in graph if stage.name in wanted]
     found = evaluate_stages(options, stages, lambda line: print(line, file=sys.stderr, flush=True))
     print(json_module.dumps(found) if options.json else f"{table(found)}\n{notes(found)}")
     return int(bool(found["setup"]["failed_identities"]))
@@ -176,7 +182,6 @@ def _nersemble(options: EvaluateOptions, model: Path, people: int) -> "HeldOut":
     from pipeline.evaluation.nersemble import nersemble
     from pipeline.evaluation.rig import Networks
     from pipeline.model_config import ModelConfig
-    from pipeline.portrait.faces import FACE_FOLDER, FacePack
     from pipeline.portrait.matting import Matting
     from pipeline.portrait.pose_network import PoseEstimator
     from pipeline.stages.prepare import MATTING_FILE
@@ -190,7 +195,7 @@ def _nersemble(options: EvaluateOptions, model: Path, people: int) -> "HeldOut":
         Path(options.data),
         people,
         Networks(
-            find=finder(FacePack(model / FACE_FOLDER)),
+            find=finder(model),
             estimate=PoseEstimator(model),
             cut_out=Matting(model / MATTING_FILE).cut_out,
         ),
@@ -222,7 +227,6 @@ def _yardsticks(
     from pipeline.evaluation.keypoints import finder
     from pipeline.evaluation.renders import find_renders
     from pipeline.evaluation.subjects import orbit_loader
-    from pipeline.portrait.faces import FACE_FOLDER, FacePack
 
     taken = (*(name for name, _ in PRODUCT_COLUMNS), AVATAR, *FLOORS)
     backbones, unavailable = load_backbones(
@@ -241,7 +245,7 @@ def _yardsticks(
     yardsticks = Yardsticks(
         floors_at=floors_at,
         backbones=backbones,
-        find=finder(FacePack(model / FACE_FOLDER)) if options.align else None,
+        find=finder(model) if options.align else None,
         renders=find_renders(named_folders(options.renders), held_out, taken),
     )
     return yardsticks, unavailable
@@ -256,7 +260,8 @@ def _outcomes(
     say: Callable[[str], None],
 ) -> "tuple[list[Outcome], dict[str, str]]":
     """What came of each subject, and why the others failed, by key."""
-    from pipeline.evaluation.generate import judge, products
+    from pipeline.evaluation.generate import judge, prepared, products
+    from pipeline.pictures import png
     from pipeline.portrait.alpha import on_white
 
     identify = _identity_network(model).embed
@@ -267,8 +272,12 @@ def _outcomes(
     for key in held_out.keys:
         try:
             subject = held_out.load(key)
-            identity = identify(on_white(subject.portrait), subject.portrait_landmarks)
-            row = products(stages, subject, identity, options.seed)
+            if options.camera == "known":
+                identity = identify(on_white(subject.portrait), subject.portrait_landmarks)
+                row = prepared(subject, identity)
+            else:
+                row = {"image": png(subject.photo)}
+            row = products(stages, {**row, "seed": options.seed})
         except (InputError, ProcessingError) as error:
             failed[key] = str(error)
             say(f"identity {key}: {error}")
@@ -307,6 +316,7 @@ def _evaluation(
         model_hash=model_hash(model),
         data=options.data.rstrip("/").rpartition("/")[2],
         condition=held_out.condition,
+        camera="estimated" if options.protocol == "nersemble" else options.camera,
         protocol=held_out.protocol,
         seed=options.seed,
         training_identities=0 if training is None else len(first_sequences(training)),

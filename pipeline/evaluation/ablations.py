@@ -26,7 +26,7 @@ FULL = "full"
 """Name of the model with all its parts."""
 PRODUCTS = ("avatar", "views")
 """What is compared, each wherever both evaluations have it at one size."""
-_SAME = ("data", "protocol", "condition", "seed", "evaluator")
+_SAME = ("data", "protocol", "condition", "camera", "seed", "evaluator")
 """Of the setup, that must be the same for the comparison to mean anything."""
 SURE = 2.0
 """Standard errors by which a paired difference must be off zero to count."""

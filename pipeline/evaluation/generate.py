@@ -74,10 +74,18 @@ class Outcome:
     candidates: tuple[Candidate, ...]
 
 
-def products(
-    stages: Iterable[Stage], subject: Subject, identity: npt.NDArray[np.float32], seed: int
-) -> Row:
-    """Take a subject's portrait through ``stages``, which are already set up.
+def prepared(subject: Subject, identity: npt.NDArray[np.float32]) -> Row:
+    """What `Prepare` would make of the subject's photo if it made no mistake."""
+    return {
+        "portrait": subject.portrait,
+        "identity": identity,
+        "yaw_deg": subject.azimuth_deg,
+        "elevation_deg": subject.elevation_deg,
+    }
+
+
+def products(stages: Iterable[Stage], row: Row) -> Row:
+    """Take a subject's row through ``stages``, which are already set up.
 
     Returns:
         The finished row.
@@ -85,13 +93,6 @@ def products(
     Raises:
         ProcessingError: a stage failed.
     """
-    row: Row = {
-        "portrait": subject.portrait,
-        "identity": identity,
-        "yaw_deg": subject.azimuth_deg,
-        "elevation_deg": subject.elevation_deg,
-        "seed": seed,
-    }
     rows = [row]
     for stage in stages:
         rows = run_stage(stage, rows, Context())

@@ -9,6 +9,7 @@ for each view would hide wrong poses.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,8 @@ import torch
 from pipeline.cameras import Cameras
 from pipeline.gaussians import Gaussians
 from pipeline.portrait.alignment import similarity, warp
-from pipeline.portrait.faces import FacePack, largest
+from pipeline.portrait.faces import FACE_FOLDER, FacePack, largest
+from pipeline.portrait.pose_network import PoseEstimator
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
@@ -26,12 +28,17 @@ Find = Callable[[Pixels], Floats | None]
 _WHITE = (255, 255, 255)
 
 
-def finder(pack: FacePack) -> Find:
-    """The detector of a face pack, as `Find` wants it; of several faces it takes the main one."""
+def finder(model: Path) -> Find:
+    """The networks of a model, as `Find` wants them; of several faces they take the main one.
+
+    Raises:
+        ModelNotFound: one is missing or damaged.
+    """
+    pack, estimate = FacePack(model / FACE_FOLDER), PoseEstimator(model)
 
     def find(image: Pixels) -> Floats | None:
         faces = pack.find(image)
-        return largest(faces).landmarks if faces else None
+        return estimate(image, largest(faces).landmarks)[1] if faces else None
 
     return find
 

@@ -130,8 +130,9 @@ def _how(evaluation: Json) -> str:
     sentences = [
         f"{evaluation['subjects']} {_people(setup)}, {len(evaluation['azimuths_deg'])} views each, "
         "mean +- standard error over people; images over white; the best number of an image size "
-        f"is bold. Portrait: each subject's {setup['condition']} view; model `{setup['model']}` "
-        f"({setup['model_hash']}), seed {setup['seed']}.",
+        f"is bold. Portrait: each subject's {setup['condition']} view, its camera "
+        f"{setup['camera']}; model `{setup['model']}` ({setup['model_hash']}), seed "
+        f"{setup['seed']}.",
         _coverage(rows),
         "CSIM: cosine of an evaluator ArcFace that took no part in the model, on faces aligned by "
         "the true landmarks."

@@ -47,6 +47,7 @@ class Setup:
         model_hash: content hash of what is in it.
         data: name of the dataset folder.
         condition: which view each subject's portrait was, ``front`` or ``photo``.
+        camera: whether the portrait's camera is ``known`` or ``estimated`` from the picture.
         protocol: the test set: ``front`` or ``photo`` on any dataset, ``paper`` or ``nersemble``.
         seed: of the generation.
         training_identities: that the floors were drawn from.
@@ -59,6 +60,7 @@ class Setup:
     model_hash: str
     data: str
     condition: str
+    camera: str = "known"
     protocol: str = "front"
     seed: int
     training_identities: int

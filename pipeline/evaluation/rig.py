@@ -171,6 +171,7 @@ def make_subject(
     places = cameras.cam_to_world[:, :3, 3]
     return Subject(
         key=key,
+        photo=squares[rig.front],
         portrait=portrait,
         portrait_landmarks=in_portrait.astype(np.float32),
         azimuth_deg=pose.yaw_deg,

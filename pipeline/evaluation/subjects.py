@@ -26,6 +26,7 @@ class Subject:
 
     Attributes:
         key: the identity, or "identity/sequence" where the set has several expressions of one.
+        photo: [H, W, 4] uint8 straight alpha, the picture that the portrait was cut out of.
         portrait: [H, W, 4] uint8 straight alpha, framed as `Prepare` frames photos.
         portrait_landmarks: [5, 2] pixels in ``portrait``, in ArcFace's order.
         azimuth_deg: of the portrait's camera.
@@ -41,6 +42,7 @@ class Subject:
     """
 
     key: str
+    photo: Pixels
     portrait: Pixels
     portrait_landmarks: Floats
     azimuth_deg: float
@@ -164,6 +166,7 @@ def _subject(key: str, sequence: Sequence, condition: Condition) -> Subject:
     )
     return Subject(
         key=key,
+        photo=sequence.views[portrait],
         portrait=image,
         portrait_landmarks=landmarks,
         azimuth_deg=float(sequence.azimuth_deg[portrait]),

@@ -2,6 +2,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +126,34 @@ def test_photo_condition_starts_from_another_view(data: Path, model: Path, tmp_p
     photo = evaluate_stages(options(data, model, tmp_path / "b", protocol="photo"), STAGES, print)
     assert "photo view" in (tmp_path / "b" / "report.md").read_text()
     assert front["summary"][1]["psnr_db"] != photo["summary"][1]["psnr_db"]
+
+
+def test_an_estimated_camera_starts_from_the_picture_alone(
+    data: Path, model: Path, tmp_path: Path
+) -> None:
+    class Guess(Stage):
+        """Takes the picture for the portrait, and its camera to be in front."""
+
+        name = "Prepare"
+        inputs = ("image",)
+        outputs = ("portrait", "identity", "yaw_deg", "elevation_deg")
+
+        def process(self, rows: Sequence[Row], context: Context) -> list[Row]:
+            portraits = [np.array(Image.open(BytesIO(row["image"]))) for row in rows]
+            identity = np.eye(1, 48, dtype=np.float32)[0]
+            known = {"identity": identity, "yaw_deg": 0.0, "elevation_deg": 0.0}
+            return [
+                {**row, **known, "portrait": one} for row, one in zip(rows, portraits, strict=True)
+            ]
+
+    wanted = options(data, model, tmp_path / "a", camera="estimated")
+    found = evaluate_stages(wanted, (Guess(), *STAGES), print)
+    assert found["setup"]["camera"] == "estimated"
+    assert "its camera estimated" in (tmp_path / "a" / "report.md").read_text()
+    known = evaluate_stages(options(data, model, tmp_path / "b"), STAGES, print)
+    assert known["setup"]["camera"] == "known"
+    # the balls' front views need no framing
+    assert found["summary"][1]["psnr_db"] == known["summary"][1]["psnr_db"]
 
 
 def test_failures_are_told_and_never_averaged(data: Path, model: Path, tmp_path: Path) -> None:
