@@ -2,16 +2,19 @@
 
 Checkpoints hold the step, the weights, their moving average and the optimiser; a run that is
 killed goes on from the last one. Batches are drawn from seed, step and the worker's rank, so a
-resumed run sees the batches that an uninterrupted one would have seen. Where a process group is
+resumed run sees the batches that an uninterrupted one would have seen; each is drawn in a thread
+while the network learns from the one before. Where a process group is
 set up, every process of it runs this loop: gradients and running statistics are averaged over
 them, the first one keeps the time, evaluates and writes.
 """
 
 import copy
 import csv
+import itertools
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
 
@@ -37,7 +40,10 @@ class Part(Protocol):
         """Make the network with fresh weights; the loop has seeded torch."""
 
     def batch(self, seed: int, step: int) -> Any:
-        """Draw the batch of a step, on the CPU; the same arguments give the same batch."""
+        """Draw the batch of a step, on the CPU; the same arguments give the same batch.
+
+        It runs beside `loss` and must not use torch's global random numbers.
+        """
 
     def loss(self, model: Any, batch: Any) -> Mapping[str, Tensor]:
         """Scalar terms to log; ``"loss"`` is the one that is minimised.
@@ -126,8 +132,9 @@ class _Run:
         """Train until the steps or minutes are used up, saving and evaluating on the way."""
         last_saved = last_evaluated = last_logged = self.elapsed_s
         last_tick = time.monotonic()
+        batches = self._batches()
         while self.progress < 1:
-            terms = self._advance()
+            terms = self._advance(next(batches))
             now = time.monotonic()
             # all follow one clock, or they would stop at different steps and wait for ever
             spent_s = self.peers.told_by_first(now - last_tick, self.device)
@@ -141,21 +148,32 @@ class _Run:
             if self.elapsed_s - last_saved > 60 * self.options.checkpoint_minutes:
                 self._save()
                 last_saved = self.elapsed_s
+        batches.close()
         self._save()
         self._evaluate()
         return self.scores
+
+    def _batches(self) -> Generator[Any, None, None]:
+        """The batches from this step on, each drawn while the one before is in use."""
+        seed = self.peers.seed(self.options.seed)
+        with ThreadPoolExecutor(1, thread_name_prefix="batches") as drawer:
+            drawn = drawer.submit(self.part.batch, seed, self.step)
+            for step in itertools.count(self.step + 1):
+                batch = drawn.result()
+                drawn = drawer.submit(self.part.batch, seed, step)
+                yield batch
 
     @property
     def progress(self) -> float:
         by_time = self.elapsed_s / (60 * self.options.minutes)
         return max(self.step / self.options.steps, by_time)
 
-    def _advance(self) -> Mapping[str, Tensor]:
+    def _advance(self, batch: Any) -> Mapping[str, Tensor]:
         for group in self.optimizer.param_groups:
             group["lr"] = self.options.rate(self.step, self.progress)
         seed = self.peers.seed(self.options.seed)
         torch.manual_seed(seed * 1_000_003 + self.step)
-        batch = to_device(self.part.batch(seed, self.step), self.device)
+        batch = to_device(batch, self.device)
         self.model.train()
         with autocast(self.options.bf16):
             terms = self.part.loss(self.model, batch)

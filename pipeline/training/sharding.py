@@ -5,6 +5,7 @@ average. The blocks of a network are gathered one by one as they compute. Checkp
 tensors, so that a run goes on with another number of workers, sharded or not.
 """
 
+import copy
 from typing import Any, Protocol
 
 import torch
@@ -56,7 +57,9 @@ def gathered(state: Any, keep: bool) -> Any:
 
 def sliced(state: dict[str, Any], like: dict[str, Any]) -> dict[str, Any]:
     """The state with slices where ``like`` has them; nothing is sent."""
-    return {name: _slice(value, like[name]) for name, value in state.items()}
+    found = copy.copy(state)  # and with it the versions of its modules, which is no item
+    found.update({name: _slice(value, like[name]) for name, value in state.items()})
+    return found
 
 
 def slice_optimizer(optimizer: torch.optim.Optimizer) -> None:

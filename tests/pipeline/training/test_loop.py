@@ -13,7 +13,9 @@ class Line:
         self.stop_at = stop_at
 
     def build_model(self) -> nn.Module:
-        return nn.Sequential(nn.Linear(1, 1), nn.BatchNorm1d(1), nn.Linear(1, 1))
+        norm = nn.BatchNorm1d(1)
+        norm.num_batches_tracked = None  # as in `pipeline.training.layers`
+        return nn.Sequential(nn.Linear(1, 1), norm, nn.Linear(1, 1))
 
     def batch(self, seed: int, step: int) -> torch.Tensor:
         if step == self.stop_at:
