@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from pipeline.cameras import look_at_origin
 from pipeline.portrait.pose import MEAN_LANDMARKS, fit_pose
 from pipeline.portrait.pose_network import (
+    MOST_MOVED,
+    PoseEstimator,
     PoseNetwork,
     Sight,
     corrected,
@@ -93,3 +95,17 @@ def test_the_pose_network_learns_exports_and_refines(tmp_path: Path) -> None:
     # averaged over both, the answer to a mirror image is the mirrored answer
     np.testing.assert_allclose(mirrored.yaw_deg, -pose.yaw_deg, atol=0.5)
     np.testing.assert_allclose(mirrored.elevation_deg, pose.elevation_deg, atol=0.5)
+
+
+def test_a_network_that_sees_no_face_changes_nothing(tmp_path: Path) -> None:
+    views = drawn_views(1, 128)
+    part = PosePart(views, views, width=4)
+    torch.manual_seed(0)
+    part.export(part.build_model(), tmp_path / "pose")
+    photo = draw_photo(views.view(0, 0), np.random.default_rng(0))
+    seen = look_at_origin(0.0, 0.0).project(MEAN_LANDMARKS, PHOTO_PX)[0].astype(np.float64)
+    pose, landmarks = PoseEstimator(tmp_path)(photo.rgb, seen)
+    np.testing.assert_array_equal(landmarks, seen)
+    assert pose.yaw_deg == fit_pose(seen).yaw_deg
+    _, moved = PoseNetwork(tmp_path / "pose" / "pose.onnx").refine(photo.rgb, fit_pose(seen))
+    assert np.linalg.norm(moved - seen, axis=1).mean() > MOST_MOVED * PHOTO_PX
