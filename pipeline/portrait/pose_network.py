@@ -33,9 +33,9 @@ UNITS = np.array([30.0, 15.0, 0.1, 0.1, 0.1, 0.1, *[0.1] * 10])
 scale, radians of roll, then points as half widths of the crop: the portrait's centre and the five
 landmarks."""
 OUTPUTS = len(UNITS)
-MOST_MOVED = 0.08
+MOST_MOVED = 0.1
 """Mean distance, in widths of the portrait, from the detector's landmarks to the network's beyond
-which the network does not know what it sees. On held-out digital humans it is 0.051 at most."""
+which the network does not know what it sees. On 295 held-out digital humans it was 0.070 at most."""
 _ROUNDS = 2
 _MIRRORED_ORDER = [1, 0, 2, 4, 3]
 
