@@ -34,11 +34,11 @@ export const DOWNLOADS = {
   "turntable.webp": ["WebP", "the head turning, as a moving picture"],
 };
 
-const LIKE = 0.4;
-const FAINTLY_LIKE = 0.3;
+const LIKE = 0.6;
+const FAINTLY_LIKE = 0.4;
 const OUTLINE = 0.92;
 const SPECKS = 0.01;
-const AGREEMENT_DB = 21;
+const AGREEMENT_DB = 20.5;
 
 /** What the scores of avatar.json say: `{good, text, number}` each; docs/formats.md has the limits. */
 export function scoresInWords({ scores, face_found: faceFound }) {
@@ -57,7 +57,7 @@ export function scoresInWords({ scores, face_found: faceFound }) {
     const text = good
       ? "Head and views agree about as well as in good heads."
       : "The views contradict each other more than is usual, so the head is soft.";
-    told.push({ good, text, number: `${scores.cross_view_psnr.toFixed(1)} dB, good from 21` });
+    told.push({ good, text, number: `${scores.cross_view_psnr.toFixed(1)} dB, good from 20.5` });
   }
   if (scores.mask_iou !== undefined) {
     const good = scores.mask_iou >= OUTLINE;
@@ -73,7 +73,7 @@ export function scoresInWords({ scores, face_found: faceFound }) {
 }
 
 function likeness(cosine) {
-  const number = `${cosine.toFixed(2)} of 1, good from 0.4`;
+  const number = `${cosine.toFixed(2)} of 1, good from 0.6`;
   if (cosine >= LIKE) return { good: true, text: "The face is like the portrait's.", number };
   const text =
     cosine >= FAINTLY_LIKE

@@ -50,8 +50,8 @@ def test_a_real_portrait_is_found_framed_and_cut_out(astronaut: dict[str, object
     assert astronaut.get("outcome") is None, astronaut.get("error_message")
     assert set(Prepare.outputs) <= set(astronaut)
     assert box_iou(astronaut["face_box"], ASTRONAUT_FACE) > 0.4
-    assert abs(astronaut["yaw_deg"]) < 30
-    assert abs(astronaut["elevation_deg"]) < 20
+    assert abs(astronaut["yaw_deg"]) < 10
+    assert abs(astronaut["elevation_deg"]) < 10
     assert (astronaut["face_index"], astronaut["face_count"]) == (0, 1)
     portrait = astronaut["portrait"]
     assert portrait.shape == (256, 256, 4)
@@ -84,8 +84,8 @@ def test_a_mirrored_photo_mirrors_the_camera(
 ) -> None:
     mirrored = np.array(Image.open(ASTRONAUT))[:, ::-1]
     (row,) = run_stage(prepare, [{"image": encoded(np.ascontiguousarray(mirrored))}])
-    assert row["yaw_deg"] == pytest.approx(-astronaut["yaw_deg"], abs=8)
-    assert row["elevation_deg"] == pytest.approx(astronaut["elevation_deg"], abs=8)
+    assert row["yaw_deg"] == pytest.approx(-astronaut["yaw_deg"], abs=2)
+    assert row["elevation_deg"] == pytest.approx(astronaut["elevation_deg"], abs=2)
 
 
 def test_a_turned_photo_gives_the_same_portrait(
@@ -93,7 +93,7 @@ def test_a_turned_photo_gives_the_same_portrait(
 ) -> None:
     turned = Image.open(ASTRONAUT).rotate(20, resample=Image.Resampling.BICUBIC)
     (row,) = run_stage(prepare, [{"image": encoded(np.array(turned))}])
-    assert row["yaw_deg"] == pytest.approx(astronaut["yaw_deg"], abs=12)
+    assert row["yaw_deg"] == pytest.approx(astronaut["yaw_deg"], abs=4)
     both = [one["portrait"][80:180, 90:170, :3].astype(float) for one in (row, astronaut)]
     assert abs(both[0] - both[1]).mean() < 60
 
