@@ -180,7 +180,7 @@ def test_a_foreign_pack_finds_faces_and_the_models_own_network_names_them(
 def test_a_network_of_whole_portraits_sees_all_of_it_and_no_landmarks(
     tmp_path: Path, astronaut: dict[str, object]
 ) -> None:
-    for part in ("face", "matting"):
+    for part in ("face", "matting", "pose"):
         shutil.copytree(EMBEDDED / part, tmp_path / part)
     (tmp_path / "identity").mkdir()
     write_arcface(tmp_path / "identity" / "arcface.onnx")
