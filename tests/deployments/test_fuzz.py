@@ -122,7 +122,9 @@ def test_only_documented_answers(
             case.path_parameters["name"] = name
         if "prefer" in case.headers:
             case.headers["prefer"] = "wait=0"  # nobody works on the jobs
-        case.call_and_validate(headers=fuzzed.headers, excluded_checks=NOT_PROMISED)
+        # a case that is wrong in its lack of a key must not be given ours
+        headers = fuzzed.headers if "Authorization" in case.headers else {}
+        case.call_and_validate(headers=headers, excluded_checks=NOT_PROMISED)
 
     fuzz()
 
