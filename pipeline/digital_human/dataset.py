@@ -23,10 +23,10 @@ from pipeline.digital_human.store import (
     sequence_file,
 )
 from pipeline.errors import UnreadableSource, UsageError
+from pipeline.portrait.alignment import MIRRORED_ORDER
 from pipeline.storage import locate
 
 SPLITS = ("train", "test", "all")
-_MIRRORED_LANDMARKS = [1, 0, 2, 4, 3]
 _COLUMNS = (
     "identity_id", "kind", "azimuth_deg", "elevation_deg", "image", "cam_to_world", "fov_y_deg",
     "landmarks", "landmark_visible", "head_cut", *LABELS,
@@ -88,7 +88,7 @@ class Sequence:
         order = self._mirror_order()
         signs = np.outer([-1, 1, 1, 1], [-1, 1, 1, 1])
         poses = (self.cameras.cam_to_world[order] * signs).astype(np.float32)
-        landmarks = self.landmarks[order][:, _MIRRORED_LANDMARKS]
+        landmarks = self.landmarks[order][:, MIRRORED_ORDER]
         landmarks[..., 0] = self.views.shape[2] - landmarks[..., 0]
         return dataclasses.replace(
             self,
@@ -96,7 +96,7 @@ class Sequence:
             cameras=Cameras(poses, self.cameras.fov_y_deg),
             azimuth_deg=np.where(self.kind == "grid", self.azimuth_deg, -self.azimuth_deg),
             landmarks=landmarks,
-            landmark_visible=self.landmark_visible[order][:, _MIRRORED_LANDMARKS],
+            landmark_visible=self.landmark_visible[order][:, MIRRORED_ORDER],
             head_cut=self.head_cut[order],
             truth=None if self.truth is None else self.truth.mirrored(order),
         )

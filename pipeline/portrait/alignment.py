@@ -17,6 +17,8 @@ ARCFACE_TEMPLATE = np.array(
 )
 """Where the five landmarks lie in ArcFace's 112 px crop: image-left eye, image-right eye, nose,
 image-left and image-right mouth corner; pixels, x right, y down."""
+MIRRORED_ORDER = [1, 0, 2, 4, 3]
+"""Which landmark takes each one's place in a mirror."""
 
 Floats = npt.NDArray[np.float64]
 

@@ -44,7 +44,6 @@ _CLOSE_UPS = ((96, False), (96, True), (72, False), (72, True), (120, False), (1
 """(face size in px, mirrored) of the second looks."""
 _LANDMARK_LOOKS = ((46, False), (46, True), (54, False), (54, True), (62, False), (62, True))
 """The same for the landmarks: the sizes that the detector was trained on most."""
-_MIRRORED_ORDER = [1, 0, 2, 4, 3]
 _MAX_CANDIDATES = 32
 _HOPELESS_SCORE = 0.25
 """Mean score of the first two looks below which the others are spared."""
@@ -194,7 +193,7 @@ class FacePack:
         for box, points in zip(boxes, landmarks, strict=True):
             centre = alignment.apply(from_canvas, [(box[:2] + box[2:4]) / 2])[0]
             half = (box[2:4] - box[:2]) / 2 * scale
-            ordered = points if area > 0 else points[_MIRRORED_ORDER]
+            ordered = points if area > 0 else points[alignment.MIRRORED_ORDER]
             moved = alignment.apply(from_canvas, ordered)
             faces.append(Face(np.concatenate([centre - half, centre + half]), moved, float(box[4])))
         return faces

@@ -1,7 +1,8 @@
 """The surface of the mean face, in the frame that portraits are brought to.
 
-Its eyes, nose and mouth are where `pipeline.portrait.pose` has the mean landmarks. Portraits are framed
-as the training cameras saw heads, so one that is laid onto it has its eyes about on the eyes.
+Its eyes, nose and mouth are where `pipeline.portrait.pose` has the mean landmarks. Portraits are
+framed as the training cameras saw heads, so one that is laid onto it has its eyes about on the
+eyes.
 """
 
 from dataclasses import asdict, dataclass

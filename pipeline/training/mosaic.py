@@ -77,7 +77,7 @@ def vary(mosaic: Mosaic, rng: np.random.Generator) -> Mosaic:
         np.stack([side - b[:, 2], b[:, 1], side - b[:, 0], b[:, 3]], 1)
         for b in (mosaic.boxes, mosaic.ignored)
     ]
-    landmarks = mosaic.landmarks[:, [1, 0, 2, 4, 3]] * (-1, 1) + (side, 0)
+    landmarks = mosaic.landmarks[:, alignment.MIRRORED_ORDER] * (-1, 1) + (side, 0)
     return Mosaic(
         np.ascontiguousarray(rgb[:, ::-1]), mirrored[0], landmarks.astype(np.float32), mirrored[1]
     )

@@ -190,7 +190,7 @@ def _batch(photos: list[Photo], rng: np.random.Generator) -> PoseBatch:
 
 
 def _framing_error(a: Sight, b: Sight) -> float:
-    """Mean distance of the corners of the portrait's inner half, framed by one and by the other."""
+    """Mean distance of a crop's corners, framed by one and by the other."""
     corners = np.array([1 + 1j, 1 - 1j, -1 + 1j, -1 - 1j])
     (turn, centre), (true_turn, true_centre) = a.framing, b.framing
     framed = turn * (corners / true_turn + true_centre - centre)
