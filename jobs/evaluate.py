@@ -182,6 +182,7 @@ def _nersemble(options: EvaluateOptions, model: Path, people: int) -> "HeldOut":
     from pipeline.evaluation.nersemble import nersemble
     from pipeline.evaluation.rig import Networks
     from pipeline.model_config import ModelConfig
+    from pipeline.portrait.faces import FACE_FOLDER, FacePack
     from pipeline.portrait.matting import Matting
     from pipeline.portrait.pose_network import PoseEstimator
     from pipeline.stages.prepare import MATTING_FILE
@@ -195,7 +196,7 @@ def _nersemble(options: EvaluateOptions, model: Path, people: int) -> "HeldOut":
         Path(options.data),
         people,
         Networks(
-            find=finder(model),
+            find=finder(FacePack(model / FACE_FOLDER)),
             estimate=PoseEstimator(model),
             cut_out=Matting(model / MATTING_FILE).cut_out,
         ),
@@ -227,6 +228,8 @@ def _yardsticks(
     from pipeline.evaluation.keypoints import finder
     from pipeline.evaluation.renders import find_renders
     from pipeline.evaluation.subjects import orbit_loader
+    from pipeline.portrait.faces import FACE_FOLDER, FacePack
+    from pipeline.portrait.pose_network import PoseEstimator
 
     taken = (*(name for name, _ in PRODUCT_COLUMNS), AVATAR, *FLOORS)
     backbones, unavailable = load_backbones(
@@ -245,7 +248,7 @@ def _yardsticks(
     yardsticks = Yardsticks(
         floors_at=floors_at,
         backbones=backbones,
-        find=finder(model) if options.align else None,
+        find=finder(FacePack(model / FACE_FOLDER), PoseEstimator(model)) if options.align else None,
         renders=find_renders(named_folders(options.renders), held_out, taken),
     )
     return yardsticks, unavailable

@@ -74,6 +74,6 @@ def test_every_dependency_has_a_tested_version_within_its_bounds() -> None:
 def test_the_package_stays_small_enough_to_ship() -> None:
     shipped = [path for path in (ROOT / "pipeline").rglob("*") if path.suffix != ".pyc"]
     weights = sum(p.stat().st_size for p in shipped if p.suffix in (".safetensors", ".onnx"))
-    assert weights <= 60e6
+    assert weights <= 80e6
     pickles = (".pt", ".pth", ".ckpt", ".pkl", ".bin")
     assert [path for path in shipped if path.suffix in pickles] == []

@@ -9,7 +9,6 @@ for each view would hide wrong poses.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +17,7 @@ import torch
 from pipeline.cameras import Cameras
 from pipeline.gaussians import Gaussians
 from pipeline.portrait.alignment import similarity, warp
-from pipeline.portrait.faces import FACE_FOLDER, FacePack, largest
+from pipeline.portrait.faces import FacePack, largest
 from pipeline.portrait.pose_network import PoseEstimator
 
 Pixels = npt.NDArray[np.uint8]
@@ -28,17 +27,20 @@ Find = Callable[[Pixels], Floats | None]
 _WHITE = (255, 255, 255)
 
 
-def finder(model: Path) -> Find:
-    """The networks of a model, as `Find` wants them; of several faces they take the main one.
+def finder(pack: FacePack, estimate: PoseEstimator | None = None) -> Find:
+    """The detector of a face pack, as `Find` wants it; of several faces it takes the main one.
 
-    Raises:
-        ModelNotFound: one is missing or damaged.
+    Args:
+        pack: whose detector it is.
+        estimate: what corrects its landmarks.
     """
-    pack, estimate = FacePack(model / FACE_FOLDER), PoseEstimator(model)
 
     def find(image: Pixels) -> Floats | None:
         faces = pack.find(image)
-        return estimate(image, largest(faces).landmarks)[1] if faces else None
+        if not faces:
+            return None
+        landmarks = largest(faces).landmarks
+        return landmarks if estimate is None else estimate(image, landmarks)[1]
 
     return find
 

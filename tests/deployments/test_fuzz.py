@@ -6,7 +6,7 @@ import pytest
 import schemathesis
 from bad_uploads import BAD_UPLOADS
 from fastapi import FastAPI
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis.strategies import booleans, sampled_from
 from schemathesis import Case, GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
@@ -116,6 +116,8 @@ def test_only_documented_answers(
         case=cases, known=booleans(), name=sampled_from([None, "avatar.ply", "early/views.webp"])
     )
     def fuzz(case: Case, known: bool, name: str | None) -> None:
+        # a form has no way to say an empty list: it is not there
+        assume(not (isinstance(case.body, dict) and [] in case.body.values()))
         if known and "avatar" in case.path_parameters:
             case.path_parameters["avatar"] = fuzzed.finished_job()
         if name and "name" in case.path_parameters:

@@ -18,6 +18,7 @@ from pipeline.evaluation.rig import Networks
 from pipeline.evaluation.subjects import HeldOut
 from pipeline.model_folder import resolve_model
 from pipeline.portrait.alpha import on_white
+from pipeline.portrait.faces import FACE_FOLDER, FacePack
 from pipeline.portrait.matting import Matting
 from pipeline.portrait.pose import MEAN_LANDMARKS, project_mean_landmarks
 from pipeline.portrait.pose_network import PoseEstimator
@@ -106,7 +107,7 @@ def _film(sequence: Path, serial: str, photo: np.ndarray) -> None:
 def held_out(folder: Path, subjects: int = 14) -> HeldOut:
     model = resolve_model(None)
     cut_out = Matting(model / MATTING_FILE).cut_out
-    networks = Networks(finder(model), PoseEstimator(model), cut_out)
+    networks = Networks(finder(FacePack(model / FACE_FOLDER)), PoseEstimator(model), cut_out)
     return nersemble(folder, subjects, networks, 128)
 
 
