@@ -27,9 +27,10 @@ from benchmarks.serving_graph import SIZES, carrying_graph
 from deployments.app import assemble
 from deployments.board import new_board
 from deployments.job_graph import AvatarOptions, JobGraph
-from deployments.job_run import JobRun, Step
+from deployments.job_run import JobRun, StepCall
 from deployments.options import ServiceOptions
-from deployments.stage_replica import Call, brings_weights
+from deployments.step import steps_of
+from deployments.step_replica import Call
 from jobs.demo import demo_photos
 from jobs.serve import APP_NAME
 from pipeline.storage import locate
@@ -80,16 +81,16 @@ class Graph:
         """The state that a job would come to."""
         token = secrets.token_hex(8)
         await self._board.open.remote(token)
-        steps = [
-            Step(
-                stage.name,
-                stage.inputs,
-                serve.get_deployment_handle(stage.name, APP_NAME),
-                Call(self._board, token, None if brings_weights(stage) else stage),
+        stages = self._graph.stages(AvatarOptions(), self._folder.address)
+        calls = [
+            StepCall(
+                step,
+                serve.get_deployment_handle(step.name, APP_NAME),
+                Call(self._board, token, step.own),
             )
-            for stage in self._graph.stages(AvatarOptions(), self._folder.address)
+            for step in steps_of(stages)
         ]
-        outcome = await JobRun(steps, self._photo, self._folder, lambda *_: None)()
+        outcome = await JobRun(calls, self._photo, self._folder, lambda *_: None)()
         self._board.close.remote(token)
         return outcome.state
 

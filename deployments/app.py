@@ -13,7 +13,8 @@ from ray.serve.config import BackpressureConfig
 
 from deployments.job_files import JobFiles
 from deployments.job_graph import AvatarOptions, JobGraph
-from deployments.options import Scaling, ServiceOptions
+from deployments.options import ServiceOptions
+from deployments.step import steps_of
 from jobs.pools import Pool, plan_pools
 from jobs.serve import RUNNER
 from pipeline.errors import UsageError
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 _MOST_REQUESTS = 256
 """Open requests a replica of the ingress, those that wait or stream events included."""
-_ONE = Scaling()
 
 
 def build(options: ServiceOptions) -> "Application":
@@ -48,23 +48,24 @@ def assemble(options: ServiceOptions, graph: JobGraph) -> "Application":
     """
     from deployments.ingress import Ingress
     from deployments.runner import Runner
-    from deployments.stage_replica import brings_weights, stage_deployment
+    from deployments.step_replica import step_deployment
 
     options = options.resolved()
     root = locate(options.output)
     JobFiles(root)  # makes the folder, for its owner's eyes only
     check_writable(root)
     stages = graph.stages(AvatarOptions(), root.address)
-    _check_names(options, stages)
+    steps = steps_of(stages)
+    _check_names(options, [step.name for step in steps])
+    needed_behind = dict(zip((stage.name for stage in stages), needed_after(stages), strict=True))
     handles: dict[str, Any] = {}
     needed = [RUNNER]
-    for pool, columns in zip(_pools(stages, options), needed_after(stages), strict=True):
-        name = pool.stage.name
-        default = options.scaling if brings_weights(pool.stage) else _ONE
-        scaling = options.stage_scaling.get(name, default)
-        deployment = stage_deployment(pool, columns, scaling)
-        handles[name] = deployment.bind(pool.stage, columns, options.stage_timeout_s)
-        needed += [name] if scaling.min_replicas else []
+    for step, pool in zip(steps, _pools([step.lead for step in steps], options), strict=True):
+        scaling = options.stage_scaling.get(step.name, options.scaling)
+        columns = needed_behind[step.stages[-1].name]
+        deployment = step_deployment(pool, scaling)
+        handles[step.name] = deployment.bind(step, columns, options.stage_timeout_s)
+        needed += [step.name] if scaling.min_replicas else []
     runner = serve.deployment(
         name=RUNNER,
         num_replicas=options.runners,
@@ -85,7 +86,7 @@ def assemble(options: ServiceOptions, graph: JobGraph) -> "Application":
 
 
 def _pools(stages: list[Stage], options: ServiceOptions) -> list[Pool]:
-    """The share of the cluster that a replica of each stage has.
+    """The share of the cluster that a replica of each of ``stages`` has.
 
     ``serve run deployments.app:build`` builds before it starts Ray, most often on this machine.
     """
@@ -104,10 +105,12 @@ def _pools(stages: list[Stage], options: ServiceOptions) -> list[Pool]:
     )
 
 
-def _check_names(options: ServiceOptions, stages: list[Stage]) -> None:
-    names = [stage.name for stage in stages]
+def _check_names(options: ServiceOptions, names: list[str]) -> None:
     if unknown := sorted(set(options.stage_scaling) - set(names)):
-        raise UsageError(f"stage_scaling names {unknown[0]!r}; the stages are {', '.join(names)}")
+        raise UsageError(
+            f"stage_scaling names {unknown[0]!r}; the stages that can be scaled are "
+            f"{', '.join(names)}, and the others go along with these"
+        )
 
 
 def __getattr__(name: str) -> Any:

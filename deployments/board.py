@@ -37,14 +37,14 @@ class Board:
         self._progress.pop(token, None)
         self._begun.pop(token, None)
 
-    def begin(self, token: str, stage: str) -> None:
-        """Note that a stage takes up a job's row, which may until then have waited for another."""
+    def begin(self, token: str, step: str) -> None:
+        """Note that a step takes up a job's row, which may until then have waited for another."""
         if token in self._begun:
-            self._begun[token][stage] += 1
+            self._begun[token][step] += 1
 
-    def begun(self, token: str, stage: str) -> int:
-        """How often a stage took up a job's row."""
-        return self._begun.get(token, Counter())[stage]
+    def begun(self, token: str, step: str) -> int:
+        """How often a step took up a job's row."""
+        return self._begun.get(token, Counter())[step]
 
     def is_open(self, token: str) -> bool:
         """Whether a job is to go on."""

@@ -11,7 +11,8 @@ from ray.serve.handle import DeploymentHandle, DeploymentResponse
 
 from deployments.job import JobState, Outcome
 from deployments.job_files import EARLY
-from deployments.stage_replica import CANCELLED, Call, is_large
+from deployments.step import Step
+from deployments.step_replica import CANCELLED, Call, is_large
 from pipeline.errors import AttemptsExhausted, DestinationUnavailable, LeaseLost, ProcessingError
 from pipeline.local import with_outcome
 from pipeline.stage import Row
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("ray.serve")
 _TRIES = 3
-"""How often a stage may take up a row over which its replica dies."""
+"""How often a step may take up a row over which its replica dies."""
 _DEATHS = 10
 """Of replicas in which a row was, at work or waiting. One that ends its replica at once may not be
 known to have been taken up."""
@@ -30,18 +31,16 @@ _STATES: dict[str, JobState] = {"ok": JobState.SUCCEEDED, "rejected": JobState.R
 
 
 @dataclass(frozen=True)
-class Step:
-    """A stage as one job calls it.
+class StepCall:
+    """A step as one job calls it.
 
     Attributes:
-        name: the stage's.
-        inputs: columns that it reads.
+        step: the step.
         handle: of its deployment.
         call: what goes with the row.
     """
 
-    name: str
-    inputs: tuple[str, ...]
+    step: Step
     handle: DeploymentHandle[Any]
     call: Call
 
@@ -49,11 +48,11 @@ class Step:
 class JobRun:
     """A job that is taken through the stages.
 
-    Each array stays where its stage put it, and goes by reference to the stages that read it.
+    Each array stays where its step put it, and goes by reference to the steps that read it.
     Numbers and texts go through the run, which sees by them whether the row came to an outcome.
 
     Args:
-        steps: the stages.
+        calls: of the steps, in order.
         photo: the job's photo.
         early: folder for the pictures.
         on_stage: called with a stage's name and seconds when it is done.
@@ -61,20 +60,20 @@ class JobRun:
 
     def __init__(
         self,
-        steps: Sequence[Step],
+        calls: Sequence[StepCall],
         photo: Location,
         early: Location,
         on_stage: Callable[[str, float], None],
     ) -> None:
-        self._steps = steps
+        self._calls = calls
         self._photo = photo
         self._early = early
         self._on_stage = on_stage
         self._new_views: list[str] = []
         self._shows: list[asyncio.Task[None]] = []
         self._writes: list[asyncio.Task[None]] = []
-        self.stage = ""
-        """Name of the stage that has the row now."""
+        self.stages: tuple[str, ...] = ("",)
+        """Names of the stages whose process has the row now."""
 
     def take_views(self) -> tuple[str, ...]:
         """Names of the pictures that became readable since the last call."""
@@ -87,7 +86,7 @@ class JobRun:
         Cancelling the task that awaits this takes the job's row out of the stage's queue.
 
         Raises:
-            AttemptsExhausted: the replicas of a stage died over the row.
+            AttemptsExhausted: the replicas of a step died over the row.
             LeaseLost: the board that the stages ask is gone.
             RayServeException, RayError: a stage cannot be reached.
         """
@@ -103,18 +102,22 @@ class JobRun:
     async def _through_all(self) -> Row:
         row: Row = {"source": self._photo.address}
         holders: dict[str, DeploymentResponse[Any]] = {}
-        for step in self._steps:
-            self.stage = step.name
-            parts = {id(holders[name]): holders[name] for name in step.inputs if name in holders}
-            response, news = await _through(step, row, [*parts.values()])
+        for call in self._calls:
+            self.stages = tuple(stage.name for stage in call.step.stages)
+            reads = [name for name in call.step.inputs if name in holders]
+            parts = {id(holders[name]): holders[name] for name in reads}
+            response, news = await _through(call, row, [*parts.values()])
             large = {name: value for name, value in news.items() if is_large(value)}
             holders |= dict.fromkeys(large, response)
             row |= {name: value for name, value in news.items() if name not in large}
             if row.get("outcome") == CANCELLED:
-                raise LeaseLost(f"{step.name} was told to stop by another than this run")
+                raise LeaseLost(f"{call.step.name} was told to stop by another than this run")
+            if row.get("outcome") in (None, "ok"):
+                timings_s = row.get("timings_s", {})
+                for name in timings_s.keys() & set(self.stages):
+                    self._on_stage(name, timings_s[name])
             if row.get("outcome") is not None:
                 break
-            self._on_stage(step.name, row.get("timings_s", {}).get(step.name, 0.0))
             for column in EARLY.keys() & large.keys():
                 self._shows.append(asyncio.create_task(self._show(column, large[column])))
         return row
@@ -159,9 +162,9 @@ def _picture(column: str, pixels: "Pixels") -> bytes:
 
 
 async def _through(
-    step: Step, row: Row, parts: Sequence[DeploymentResponse[Any]]
+    call: StepCall, row: Row, parts: Sequence[DeploymentResponse[Any]]
 ) -> tuple[DeploymentResponse[Any], Row]:
-    """Have a stage's replica work on a row; another one if that dies.
+    """Have a step's replica work on a row; another one if that dies.
 
     Returns:
         The response and the new columns in it.
@@ -169,9 +172,9 @@ async def _through(
     Raises:
         AttemptsExhausted: too many died.
     """
-    board, name = step.call.board, step.name
+    board, name = call.call.board, call.step.name
     for _ in range(_DEATHS):
-        response: DeploymentResponse[Any] = step.handle.remote(row, step.call, *parts)  # type: ignore
+        response: DeploymentResponse[Any] = call.handle.remote(row, call.call, *parts)  # type: ignore
         try:
             return response, await response
         except asyncio.CancelledError:
@@ -179,7 +182,7 @@ async def _through(
             raise
         except RayActorError:
             _log.warning("a replica of %s died", name)
-            if await board.begun.remote(step.call.token, name) >= _TRIES:
+            if await board.begun.remote(call.call.token, name) >= _TRIES:
                 raise AttemptsExhausted(f"the worker of {name} died {_TRIES} times") from None
     raise AttemptsExhausted(f"{_DEATHS} workers of {name} died")
 

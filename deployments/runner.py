@@ -21,10 +21,11 @@ from deployments.backend import open_backend
 from deployments.board import new_board
 from deployments.job import JobState, Lease, Outcome, Progress, Signal
 from deployments.job_graph import AvatarOptions, JobGraph
-from deployments.job_run import JobRun, Step, unreachable
+from deployments.job_run import JobRun, StepCall, unreachable
 from deployments.metrics import Metrics
 from deployments.options import ServiceOptions
-from deployments.stage_replica import Call, brings_weights
+from deployments.step import steps_of
+from deployments.step_replica import Call
 from deployments.submission import erase_due
 from pipeline.errors import DatabaseUnavailable, LeaseLost
 from pipeline.storage import remove_stale
@@ -138,7 +139,7 @@ class Runner:
     async def _hold(self, lease: Lease) -> None:
         """Run a job under its lease."""
         run = JobRun(
-            self._steps(lease),
+            self._calls(lease),
             self._backend.files.photo(lease.job.id),
             self._backend.files.early(lease.job.id),
             self._metrics.stage,
@@ -163,17 +164,12 @@ class Runner:
         if outcome is not None:
             await self._finish(lease, outcome)
 
-    def _steps(self, lease: Lease) -> list[Step]:
+    def _calls(self, lease: Lease) -> list[StepCall]:
         destination = self._backend.files.avatars(lease.job.id).address
         stages = self._graph.stages(AvatarOptions(**lease.job.options), destination)
         return [
-            Step(
-                stage.name,
-                stage.inputs,
-                self._stages[stage.name],
-                Call(self._board, lease.token, None if brings_weights(stage) else stage),
-            )
-            for stage in stages
+            StepCall(step, self._stages[step.name], Call(self._board, lease.token, step.own))
+            for step in steps_of(stages)
         ]
 
     async def _beat_until_done(
@@ -185,8 +181,8 @@ class Runner:
         beat_s = min(_BEAT_S, self._options.lease_s / 3)
         while not (await asyncio.wait({work}, timeout=beat_s))[0]:
             now = await self._board.progress.remote(lease.token)
-            if now is None or now.stage != run.stage:
-                now = Progress(run.stage, 0, 0)
+            if now is None or now.stage not in run.stages:
+                now = Progress(run.stages[0], 0, 0)
             views = run.take_views()
             news = replace(now, views=views) if views or now != told else None
             told = now
@@ -199,7 +195,7 @@ class Runner:
             if signal == Signal.CANCEL:
                 return Outcome(state=JobState.CANCELLED)
         if views := run.take_views():
-            await self._beat(lease, Progress(run.stage, 0, 0, views))
+            await self._beat(lease, Progress(run.stages[-1], 0, 0, views))
         return work.result()
 
     async def _beat(self, lease: Lease, news: Progress | None) -> Signal | None:

@@ -1,6 +1,6 @@
 """The one list of stages. Every executor runs what `build_graph` returns, in that order."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -185,8 +185,9 @@ def build_graph(options: GraphOptions, destination: str, recipe: Recipe) -> list
             )
         ),
     ]
+    sizes = {part.name: part.size_bytes for part in components(model)}
     for stage in stages:
-        _set_resources(stage, model, options.threads)
+        _set_resources(stage, sizes, options.threads)
     if options.faces != "all":
         stages = [stage for stage in stages if not isinstance(stage, SplitFaces)]
     check_columns(stages)
@@ -233,12 +234,11 @@ def _check_parts(model: Path, config: ModelConfig, options: GraphOptions) -> Non
         )
 
 
-def _set_resources(stage: Stage, model: Path, threads: int) -> None:
+def _set_resources(stage: Stage, sizes: Mapping[str, int], threads: int) -> None:
     """Size a stage with a network: its memory by its weights, loaded and once more in transit."""
     if stage.name not in _WEIGHTS_OF:
         return
-    parts = _WEIGHTS_OF[stage.name]
-    weights_gb = sum(part.size_bytes for part in components(model) if part.name in parts) / 2**30
+    weights_gb = sum(sizes.get(part, 0) for part in _WEIGHTS_OF[stage.name]) / 2**30
     memory_gb = round(_PROCESS_GB + 2.5 * weights_gb, 1)
     stage.resources = replace(stage.resources, cpus=float(threads), memory_gb=memory_gb)
 

@@ -12,7 +12,7 @@ import deployments
 import deployments.app
 from deployments.job_graph import AvatarOptions
 from deployments.options import Scaling, ServiceOptions
-from deployments.stage_replica import stage_deployment
+from deployments.step_replica import step_deployment
 from jobs.pools import Pool
 from pipeline.errors import UsageError
 from pipeline.graph import GraphOptions, build_graph, build_recipe
@@ -38,12 +38,12 @@ def test_built_before_ray_the_application_fits_this_machine(
         assert sum(pool.actors * pool.cpus for pool in pools) <= 2
 
 
-def test_every_stage_of_the_graph_has_its_deployment(tmp_path: Path) -> None:
+def test_a_deployment_is_named_after_its_stage_and_has_its_share(tmp_path: Path) -> None:
     options = GraphOptions()
     stages = build_graph(options, str(tmp_path), build_recipe(options))
     for stage in stages:
         pool = Pool(stage=stage, actors=1, cpus=0.5, gpus=stage.resources.gpus)
-        made = stage_deployment(pool, frozenset(), Scaling())
+        made = step_deployment(pool, Scaling())
         assert made.name == stage.name
         assert made.func_or_class.__name__ == stage.name
         assert made.num_replicas == 1
@@ -55,7 +55,7 @@ def test_every_stage_of_the_graph_has_its_deployment(tmp_path: Path) -> None:
 def test_a_stage_scales_with_its_requests_and_to_zero(tmp_path: Path) -> None:
     pool = Pool(stage=toy_service.Dream(tmp_path), actors=1, cpus=1, gpus=0.5)
     scaling = Scaling(min_replicas=0, max_replicas=3, target_ongoing_requests=1.2)
-    made = stage_deployment(pool, frozenset(), scaling)
+    made = step_deployment(pool, scaling)
     automatic = made._deployment_config.autoscaling_config
     assert automatic is not None
     assert (automatic.min_replicas, automatic.max_replicas) == (0, 3)
@@ -75,7 +75,9 @@ def test_options_that_mean_nothing_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match="outputs"):
         ServiceOptions(outputs="x")
     options = ServiceOptions(output=str(tmp_path), stage_scaling={"Higres": Scaling()})
-    with pytest.raises(UsageError, match="'Higres'; the stages are Load, Decode, Dream, Export"):
+    with pytest.raises(
+        UsageError, match="'Higres'; the stages that can be scaled are Decode, Dream, Judge"
+    ):
         deployments.app.assemble(options, toy_service.toy_graph(tmp_path))
 
 

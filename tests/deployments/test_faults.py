@@ -63,7 +63,7 @@ def test_replicas_die_and_the_database_is_locked(tmp_path: Path) -> None:
             submitting(service, JOBS) as accepted,
             closing(Database(service.options.database)) as database,
         ):
-            deaths = ["Dream", "Runner", "Ingress", "Dream", "Runner", "Export"]
+            deaths = ["Dream", "Runner", "Ingress", "Dream", "Runner", "Judge"]
             for number, deployment in enumerate(chaos.sample(deaths, len(deaths)), 1):
                 until(lambda due=number * 5: ended(database) >= due, within_s=60)
                 service.kill(deployment)

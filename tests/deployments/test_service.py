@@ -130,6 +130,7 @@ def test_jobs_and_stages_are_measured(service: LiveService) -> None:
     assert 'outcome="succeeded"' in text
     assert "headsplat_stage_seconds_count{" in text
     assert 'stage="Dream"' in text
+    assert 'stage="Export"' in text
     dashboard = Path(deployments.__file__).with_name("grafana.json").read_text()
     shown = set(re.findall(r"ray_headsplat_\w+", dashboard))
     assert len(shown) == 5

@@ -59,7 +59,7 @@ class Dream(Stage):
 
     name = "Dream"
     inputs = ("portrait", "seed")
-    outputs = ("views", "gaussians", "scores", "face_found", "below_threshold", "tries")
+    outputs = ("views", "gaussians")
     resources = Resources(gpus=0.25, memory_gb=0.1)
 
     def __init__(self, log: Path) -> None:
@@ -87,11 +87,23 @@ class Dream(Stage):
         return {
             "views": np.stack([row["portrait"][..., :3]] * 16),
             "gaussians": gaussians,
-            "scores": {},
-            "face_found": True,
-            "below_threshold": False,
-            "tries": 1,
         }
+
+
+class Judge(Stage):
+    """No scores; `Export` goes along with it, as in the real graph."""
+
+    name = "Judge"
+    inputs = ("views", "gaussians")
+    outputs = ("scores", "face_found", "below_threshold", "tries")
+    resources = Resources(memory_gb=0.1)
+
+    def setup(self, device: str) -> None:
+        pass
+
+    def process(self, rows: Sequence[Row], context: Context) -> list[Row]:
+        said = {"scores": {}, "face_found": True, "below_threshold": False, "tries": 1}
+        return [{**row, **said} for row in rows]
 
 
 def toy_graph(log: Path) -> JobGraph:
@@ -101,6 +113,7 @@ def toy_graph(log: Path) -> JobGraph:
             Load(LoadConfig(recipe=recipe, destination=destination, formats=formats)),
             Decode(),
             Dream(log),
+            Judge(),
             Export(
                 ExportConfig(
                     destination=destination,

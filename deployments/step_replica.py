@@ -1,4 +1,4 @@
-"""The Ray Serve executor's half of a stage: one deployment each, through `run_stage` as ever.
+"""The Ray Serve executor's half of a step: its stages in one process, through `run_stage` as ever.
 
 A stage with weights loads them once and serves every job. One without, whose configuration names
 the job's own folder and seed, comes with each call instead.
@@ -6,7 +6,7 @@ the job's own folder and seed, comes with each call instead.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass
@@ -18,12 +18,13 @@ from ray.serve import Deployment
 
 from deployments.board import stage_context
 from deployments.options import Scaling
+from deployments.step import Step
 from jobs.devices import stage_device
 from jobs.pools import Pool
 from jobs.watchdog import end_process
 from pipeline.errors import Cancelled, DeviceBroken
 from pipeline.graph import trim
-from pipeline.stage import Row, Stage, run_stage
+from pipeline.stage import Context, Row, Stage, run_stage
 
 CANCELLED = "cancelled"
 """The outcome of a row whose job was stopped; other executors have none for it."""
@@ -40,12 +41,12 @@ class Call:
     Attributes:
         board: the runner's `Board`.
         token: of the job's lease.
-        stage: the job's own stage, if this is one without weights.
+        own: the job's own stages, which are those without weights, by name.
     """
 
     board: Any
     token: str
-    stage: Stage | None
+    own: Mapping[str, Stage]
 
 
 def is_large(value: Any) -> bool:
@@ -53,31 +54,27 @@ def is_large(value: Any) -> bool:
     return isinstance(value, bytes | np.ndarray)
 
 
-def brings_weights(stage: Stage) -> bool:
-    """Whether a replica has something to load for this stage."""
-    return type(stage).setup is not Stage.setup
-
-
 class _Worker:
-    """One worker of a stage: rows one after the other, in a thread that keeps the loop free.
+    """One worker of a step: rows one after the other, in a thread that keeps the loop free.
 
     Args:
-        stage: the stage.
-        needed: columns that the stages behind it read.
-        timeout_s: most seconds that it may spend on a job.
+        step: the step.
+        needed: columns that the steps behind it read.
+        timeout_s: most seconds that a stage may spend on a job.
     """
 
-    def __init__(self, stage: Stage, needed: frozenset[str], timeout_s: float) -> None:
-        stage = copy(stage)  # Ray Serve pickles what it gave the constructor, which stays small
-        self._stage = stage
+    def __init__(self, step: Step, needed: frozenset[str], timeout_s: float) -> None:
+        # Ray Serve pickles what it gave the constructor, which stays small
+        self._step = Step(tuple(copy(stage) for stage in step.stages))
         self._needed = needed
         self._timeout_s = timeout_s
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=stage.name)
-        self._thread.submit(stage.setup, stage_device(stage)).result()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=step.name)
+        lead = self._step.lead
+        self._thread.submit(lead.setup, stage_device(lead)).result()
 
     def _joined(self, row: Row, parts: Sequence[Row]) -> Row:
-        """The whole row: ``row`` with the columns of the earlier stages' results that are read."""
-        large = {name: part[name] for part in parts for name in part if name in self._stage.inputs}
+        """The whole row: ``row`` with the columns of the earlier steps' results that are read."""
+        large = {name: part[name] for part in parts for name in part if name in self._step.inputs}
         return {**row, **{name: value for name, value in large.items() if is_large(value)}}
 
     async def _run(self, rows: Sequence[Row], calls: Sequence[Call]) -> list[Row]:
@@ -88,16 +85,28 @@ class _Worker:
         context = stage_context([(call.board, call.token) for call in calls], self._timeout_s)
         try:
             if time.monotonic() - sent_s > _LONG_S and context.is_cancelled():
-                raise Cancelled(f"cancelled before {self._stage.name}")
+                raise Cancelled(f"cancelled before {self._step.name}")
             for call in calls:
-                call.board.begin.remote(call.token, self._stage.name)
-            results = run_stage(calls[0].stage or self._stage, rows, context)
+                call.board.begin.remote(call.token, self._step.name)
+            results = self._through(rows, calls, context)
         except Cancelled:
             return [{"outcome": CANCELLED} for _ in rows]
         except DeviceBroken:  # Ray Serve starts another replica, and the runner calls that one
             end_process()
             raise
         return [self._news(*pair) for pair in zip(rows, results, strict=True)]
+
+    def _through(self, rows: Sequence[Row], calls: Sequence[Call], context: Context) -> list[Row]:
+        results = list(rows)
+        for stage in self._step.stages:
+            if stage is not self._step.stages[0]:  # which the runner takes it to be at
+                context.report(stage.name, 0, 0)
+            if stage.name in calls[0].own:
+                pairs = zip(calls, results, strict=True)
+                results = [run_stage(job.own[stage.name], [row], context)[0] for job, row in pairs]
+            else:
+                results = run_stage(stage, results, context)
+        return results
 
     def _news(self, row: Row, result: Row) -> Row:
         """A result without the arrays that came with the row; they are where they were."""
@@ -108,42 +117,40 @@ class _Worker:
         }
 
 
-class StageReplica(_Worker):
+class StepReplica(_Worker):
     """A worker that takes rows as they come."""
 
     async def __call__(self, row: Row, call: Call, *parts: Row) -> Row:
-        """Run the stage on a row.
+        """Run the stages on a row.
 
         Args:
             row: its small columns.
             call: what comes with it.
-            parts: results of earlier stages, which hold the large columns.
+            parts: results of earlier steps, which hold the large columns.
 
         Returns:
-            The row with the stage's columns, or with the outcome that it had or came to; of the
+            The row with the stages' columns, or with the outcome that it had or came to; of the
             large ones only those that are new.
         """
         return (await self._run([self._joined(row, parts)], [call]))[0]
 
 
-def stage_deployment(pool: Pool, needed: frozenset[str], scaling: Scaling) -> Deployment:
-    """The deployment of a stage.
+def step_deployment(pool: Pool, scaling: Scaling) -> Deployment:
+    """The deployment of a step.
 
     Args:
-        pool: the stage and the share of the machine that a replica has.
-        needed: columns that the stages behind it read.
+        pool: the step's lead and the share of the machine that a replica has.
         scaling: how many replicas.
     """
-    stage = pool.stage
-    batch_size = pool.batch
-    replica: type[_Worker] = _batched(batch_size) if batch_size > 1 else StageReplica
-    # the class is named after the stage, so that dashboards, logs and process lists read well
-    named = type(stage.name, (replica,), {"__module__": __name__})
+    name, batch_size = pool.stage.name, pool.batch
+    replica: type[_Worker] = _batched(batch_size) if batch_size > 1 else StepReplica
+    # the class is named after the step, so that dashboards, logs and process lists read well
+    named = type(name, (replica,), {"__module__": __name__})
     options: dict[str, Any] = {"num_replicas": scaling.min_replicas}
     if scaling.min_replicas != scaling.max_replicas:
         options = {"autoscaling_config": scaling.model_dump()}
     return serve.deployment(
-        name=stage.name,
+        name=name,
         ray_actor_options={"num_cpus": pool.cpus, "num_gpus": pool.gpus},
         max_ongoing_requests=2 * batch_size,  # one at work, one that is there when it is done
         health_check_period_s=_HEALTH_S,
