@@ -39,7 +39,7 @@ class Sizes:
 
 
 SIZES = {
-    "embedded": Sizes(portrait_px=256, lowres_px=64, highres_px=128, gaussians=4700),
+    "embedded": Sizes(portrait_px=256, lowres_px=64, highres_px=128, gaussians=5600),
     "paper": Sizes(portrait_px=512, lowres_px=256, highres_px=512, gaussians=65536),
 }
 

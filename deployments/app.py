@@ -36,7 +36,7 @@ def build(options: ServiceOptions) -> "Application":
         UsageError: an option is out of range, or the stages do not fit into the cluster.
         ModelNotFound: the model is not there.
     """
-    graph_options = options.graph_options()
+    graph_options = options.resolved().graph_options()
     return assemble(options, JobGraph(graph_options, build_recipe(graph_options)))
 
 

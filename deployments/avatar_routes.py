@@ -22,6 +22,7 @@ from deployments.submission import erase_due, submit_photos
 from deployments.uploads import OPENAPI_BODY, Upload, read_upload
 from pipeline.errors import (
     DatabaseUnavailable,
+    DeadlineExceeded,
     IdempotencyConflict,
     ImageTooLarge,
     NotFound,
@@ -50,7 +51,13 @@ routes = APIRouter(responses={**documented(Unauthorized, DatabaseUnavailable), *
         200: {"model": JobBody, "description": "It finished within the time to wait."},
         202: {"description": "It is queued or running; see Location."},
         **documented(
-            UsageError, ImageTooLarge, IdempotencyConflict, QueueFull, TooManyJobs, RateLimited
+            UsageError,
+            ImageTooLarge,
+            IdempotencyConflict,
+            QueueFull,
+            TooManyJobs,
+            RateLimited,
+            DeadlineExceeded,
         ),
     },
     openapi_extra={"requestBody": OPENAPI_BODY},
@@ -75,6 +82,7 @@ async def create(
     async with service.uploads:
         upload = await read_upload(request, service.backend.options)
         job = await asyncio.to_thread(_submit, service, upload, caller, idempotency_key)
+        del upload  # while the client waits its photos would stay in memory
     service.wake()
     headers = {"Location": job_path(job.id)}
     wanted = _WAIT.search(prefer or "")

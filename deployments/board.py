@@ -14,6 +14,7 @@ import ray
 from ray.exceptions import RayActorError
 
 from deployments.job import Progress
+from jobs.ray_cluster import actor_here
 from jobs.watchdog import watch
 from pipeline.stage import Context, Row
 
@@ -62,7 +63,7 @@ class Board:
 
 def new_board() -> Any:
     """A board that lives as long as the process that calls this; a Ray actor."""
-    return ray.remote(num_cpus=0)(Board).remote()
+    return actor_here(Board)
 
 
 def stage_context(boards: Sequence[tuple[Any, str]], timeout_s: float) -> Context:

@@ -82,11 +82,6 @@ class Database:
             self.close()
             raise
 
-    @property
-    def engine(self) -> Engine:
-        """SQLAlchemy's engine."""
-        return self._engine
-
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """One consistent view of the data; waits for no writer."""

@@ -49,22 +49,16 @@ class JobFiles:
         for number, photo in enumerate(photos):
             self.photo(job_id, number).write(photo)
 
-    def read_photo(self, job_id: str, number: int = 0) -> bytes:
-        """The uploaded bytes.
-
-        Raises:
-            UnreadableSource: they are not there.
-        """
-        return self.photo(job_id, number).read()
-
     def erase(self, job_id: str) -> None:
         """Delete all the job's files; there need not be any.
 
         In a bucket with versioning the bucket's own rules have to expire the old versions.
+
+        Raises:
+            OSError: they cannot be deleted now.
         """
-        folder = self._folder(job_id)
         with suppress(FileNotFoundError):
-            folder.filesystem.delete_dir(folder.path)
+            self._folder(job_id).delete_folder()
 
     def _folder(self, job_id: str) -> Location:
         if not is_job_id(job_id):

@@ -116,7 +116,7 @@ class JobLeases:
         """Take jobs back from silent workers, fail those out of time or attempts.
 
         Returns:
-            How many. `claim` does the same, so this is needed only where nobody claims.
+            How many. `claim` does the same, but workers that have enough to do do not claim.
         """
         with self._database.writing() as transaction:
             return self._expire(transaction)
@@ -148,6 +148,7 @@ class JobLeases:
         elif job.deadline_s <= transaction.now_s:
             limit_s = job.deadline_s - job.created_s
             values |= failure(DeadlineExceeded, f"not finished {limit_s:g} s after submission")
+            values["lease_expires_s"] = job.lease_expires_s  # its worker may still be at work
         elif attempts >= self._limits.attempts:
             values |= failure(AttemptsExhausted, f"its worker died at each of {attempts} attempts")
         else:

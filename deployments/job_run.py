@@ -55,7 +55,7 @@ class JobRun:
         calls: of the steps, in order.
         photo: the job's photo.
         early: folder for the pictures.
-        on_stage: called with a stage's name and seconds when it is done.
+        on_stage: called with a stage's name and seconds when its process is done.
     """
 
     def __init__(
@@ -83,12 +83,12 @@ class JobRun:
     async def __call__(self) -> Outcome:
         """Run the stages; what goes wrong with the photo in one of them is in the outcome.
 
-        Cancelling the task that awaits this takes the job's row out of the stage's queue.
+        Cancelling the task that awaits this takes the job's row out of the step's queue.
 
         Raises:
             AttemptsExhausted: the replicas of a step died over the row.
             LeaseLost: the board that the stages ask is gone.
-            RayServeException, RayError: a stage cannot be reached.
+            RayServeException, RayError: a step cannot be reached.
         """
         try:
             row = await self._through_all()
@@ -124,15 +124,15 @@ class JobRun:
 
     async def _show(self, column: str, pixels: "Pixels") -> None:
         """Make a column's picture readable while the next stages are at work."""
-        data = await asyncio.to_thread(_picture, column, pixels)
         file = self._early.child(EARLY[column])
-        write = asyncio.create_task(asyncio.to_thread(file.write, data))
-        self._writes.append(write)
         try:
+            data = await asyncio.to_thread(_picture, column, pixels)
+            write = asyncio.create_task(asyncio.to_thread(file.write, data))
+            self._writes.append(write)
             await asyncio.shield(write)
             self._new_views.append(f"early/{EARLY[column]}")
-        except OSError as error:  # the avatar does not need it
-            _log.warning("a picture could not be written: %s", error)
+        except Exception as error:  # whatever it is, the avatar does not need the picture
+            _log.warning("a picture could not be shown: %s", error)
 
     def _outcome(self, row: Row) -> Outcome:
         if row.get("error_trace") or row.get("error_code") == DestinationUnavailable.code:

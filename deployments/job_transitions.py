@@ -17,8 +17,8 @@ def move(
     if state.is_final:
         now_s = transaction.now_s
         values |= {"finished_s": now_s, "expires_s": now_s + limits.retention_s}
-    if state != JobState.RUNNING:
-        values |= {"lease_expires_s": None}
+    if state not in (JobState.RUNNING, JobState.CANCELLED):  # its worker may still be at work
+        values = {"lease_expires_s": None} | values
     data = {"state": state}
     if values.get("error_code"):
         data["error_code"] = values["error_code"]

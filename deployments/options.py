@@ -15,7 +15,7 @@ _SQLITE = "sqlite:///"
 
 
 class Scaling(BaseModel):
-    """How many replicas a stage has."""
+    """How many replicas a stage with a network has."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -53,7 +53,9 @@ class ServiceOptions(BaseModel):
         default=None, ge=0, description="GPUs to plan for; None is those that the cluster has now."
     )
     scaling: Scaling = Field(default=Scaling(), description="Of the stages that load a network.")
-    stage_scaling: dict[str, Scaling] = Field(default={}, description="Of single stages, by name.")
+    stage_scaling: dict[str, Scaling] = Field(
+        default={}, description="Of single ones of these, by name."
+    )
     api_replicas: PositiveInt = 1
     runners: PositiveInt = Field(
         default=1, description="Processes that take jobs through the stages."
@@ -92,7 +94,7 @@ class ServiceOptions(BaseModel):
             update={
                 "database": database,
                 "output": output.path if output.is_local else self.output,
-                "model": str(Path(self.model).absolute()) if self.model else None,
+                "model": str(Path(self.model).expanduser().absolute()) if self.model else None,
             }
         )
 

@@ -130,24 +130,17 @@ class Runner:
         store, files = self._backend.store, self._backend.files
         while True:
             try:
+                await asyncio.to_thread(self._backend.leases.expire)
                 await asyncio.to_thread(erase_due, store, files)
                 self._metrics.queue(await asyncio.to_thread(store.waiting))
             except (DatabaseUnavailable, OSError) as error:
-                _log.warning("nothing could be erased: %s", error)
+                _log.warning("nothing could be taken back or erased: %s", error)
             await asyncio.sleep(_SWEEP_S)
 
     async def _hold(self, lease: Lease) -> None:
-        """Run a job under its lease."""
-        run = JobRun(
-            self._calls(lease),
-            self._backend.files.photo(lease.job.id),
-            self._backend.files.early(lease.job.id),
-            self._metrics.stage,
-        )
-        await self._board.open.remote(lease.token)
-        work = asyncio.create_task(run())
+        """Bring a job to its end, or give it back."""
         try:
-            outcome = await self._beat_until_done(lease, run, work)
+            outcome = await self._run(lease)
         except asyncio.CancelledError:
             await asyncio.to_thread(self._backend.leases.release, lease)
             raise
@@ -158,11 +151,25 @@ class Runner:
                 await asyncio.to_thread(self._backend.leases.release, lease)
                 return
             outcome = unreachable(error)
-        finally:
-            work.cancel()
-            self._board.close.remote(lease.token)
         if outcome is not None:
             await self._finish(lease, outcome)
+
+    async def _run(self, lease: Lease) -> Outcome | None:
+        """Run a job under its lease; when this ends, no more is begun or written for it here."""
+        run = JobRun(
+            self._calls(lease),
+            self._backend.files.photo(lease.job.id),
+            self._backend.files.early(lease.job.id),
+            self._metrics.stage,
+        )
+        await self._board.open.remote(lease.token)
+        work = asyncio.create_task(run())
+        try:
+            return await self._beat_until_done(lease, run, work)
+        finally:
+            self._board.close.remote(lease.token)
+            work.cancel()
+            await asyncio.wait({work})
 
     def _calls(self, lease: Lease) -> list[StepCall]:
         destination = self._backend.files.avatars(lease.job.id).address
@@ -177,24 +184,24 @@ class Runner:
     ) -> Outcome | None:
         """The job's outcome; None if it is no longer this runner's."""
         told: Progress | None = None
+        views: tuple[str, ...] = ()
         heard_s = time.monotonic()
         beat_s = min(_BEAT_S, self._options.lease_s / 3)
         while not (await asyncio.wait({work}, timeout=beat_s))[0]:
             now = await self._board.progress.remote(lease.token)
             if now is None or now.stage not in run.stages:
                 now = Progress(run.stages[0], 0, 0)
-            views = run.take_views()
+            views += run.take_views()
             news = replace(now, views=views) if views or now != told else None
-            told = now
             asked_s = time.monotonic()
             signal = await self._beat(lease, news)
             if signal is not None:
-                heard_s = asked_s
+                heard_s, told, views = asked_s, now, ()
             if signal == Signal.LOST or time.monotonic() - heard_s > self._options.lease_s:
                 return None
             if signal == Signal.CANCEL:
                 return Outcome(state=JobState.CANCELLED)
-        if views := run.take_views():
+        if views := views + run.take_views():
             await self._beat(lease, Progress(run.stages[-1], 0, 0, views))
         return work.result()
 

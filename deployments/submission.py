@@ -5,13 +5,17 @@ database owes their erasure (`JobStore.sweep`), so a crash at any point leaves n
 """
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 from deployments.job import Job, Submission
 from deployments.job_files import JobFiles
 from deployments.job_store import JobStore
+from pipeline.connections import first_line
 from pipeline.errors import ProcessingError, RequestRefused
+
+_log = logging.getLogger("ray.serve")
 
 
 def submit_photos(
@@ -69,12 +73,17 @@ def submit_photos(
 def erase_due(store: JobStore, files: JobFiles) -> int:
     """Erase what was kept long enough, and what crashes left behind; return how many jobs'.
 
-    To be called every minute or so, by as many processes as like.
+    To be called every few seconds, by as many processes as like.
     """
     due = store.sweep()
+    erased = 0
     for job_id in due:
-        _forget(store, files, job_id)
-    return len(due)
+        try:
+            _forget(store, files, job_id)
+            erased += 1
+        except OSError as error:  # it comes again; until then the others' photos have to go
+            _log.error("the files of %s could not be erased: %s", job_id, first_line(error))
+    return erased
 
 
 def _forget(store: JobStore, files: JobFiles, job_id: str) -> None:

@@ -7,6 +7,7 @@ that those that share a destination do not do the same work, and a job without o
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import chain
 
 import numpy as np
@@ -38,7 +39,8 @@ def compact(root: Location, tag: str) -> None:
     for head in groups:  # each round takes as many as a part may hold
         write_part(root, tag, chain([head], _up_to(groups, _PART_ROWS - len(head))))
     for number in chosen:
-        snapshot.parts[number][0].delete()
+        with suppress(FileNotFoundError):  # another run may have put it together too
+            snapshot.parts[number][0].delete()
 
 
 def _up_to(tables: Iterator[pa.Table], rows: int) -> Iterator[pa.Table]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from jobs.ray_data import RayOptions
 
 _TIMEOUT_S, _LEAST_TIMEOUT_S, _TIMES_ITS_COST = 3600.0, 600.0, 30.0
+_LEAST_PATIENCE_S = 1800
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,10 +139,18 @@ def _planned(stages: Sequence[Stage], options: GenerateOptions) -> "tuple[list[P
     limits_s = _timeouts_s(stages, {} if costs is None else costs.seconds, options)
     return pools, RayOptions(
         max_crashed_rows=options.max_crashed,
-        no_progress_timeout_s=int(max(1800, 4 * max(limits_s.values()))),
+        no_progress_timeout_s=_patience_s(pools, limits_s),
         stage_timeouts_s=limits_s,
         grows=grows,
     )
+
+
+def _patience_s(pools: "Sequence[Pool]", limits_s: "Mapping[str, float]") -> int:
+    """How long no row may come: longer than a batch that hangs takes to be noticed, and tried again
+    row by row.
+    """
+    longest_s = max(pool.batch * limits_s[pool.stage.name] for pool in pools)
+    return int(max(_LEAST_PATIENCE_S, 4 * longest_s))
 
 
 def _grown(now: "Cluster", options: GenerateOptions) -> "tuple[Cluster, bool]":

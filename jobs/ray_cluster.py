@@ -7,9 +7,11 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import ray
 import ray.data
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from jobs.cli import DEBUG
 from jobs.pools import Cluster
@@ -56,6 +58,12 @@ def resources() -> Cluster:
         memory_gb=has.get("memory", 0.0) / 2**30,
         store_gb=has.get("object_store_memory", 0.0) / 2**30,
     )
+
+
+def actor_here(cls: type) -> Any:
+    """An actor of ``cls`` on this node: on another one it would die with that."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(num_cpus=0)(cls).options(scheduling_strategy=here).remote()
 
 
 def gpu_memory_gb() -> float | None:

@@ -17,11 +17,11 @@ import ray.data
 from ray.data._internal.cluster_autoscaler import get_or_create_autoscaling_coordinator
 from ray.data._internal.execution.backpressure_policy import DownstreamCapacityBackpressurePolicy
 from ray.util.annotations import RayDeprecationWarning
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from jobs import metrics
 from jobs.outcomes import incomplete
 from jobs.pools import Pool
+from jobs.ray_cluster import actor_here
 from jobs.row_codec import decode_rows, encode_rows
 from jobs.stage_actor import Desk, Note, StageActor
 from pipeline.graph import check_columns, needed_after
@@ -72,7 +72,7 @@ def run_ray(pools: Sequence[Pool], rows: list[Row], options: RayOptions) -> Iter
     # Ray Data takes the cluster to be empty, and lets single rows through, until this actor of its
     # own answers. Left to Ray Data it starts after those of all stages.
     get_or_create_autoscaling_coordinator()  # type: ignore[no-untyped-call]
-    run = _Run(pools, options, _desk())
+    run = _Run(pools, options, actor_here(Desk))
     for row in run.finished(rows):
         metrics.count(row)
         yield row
@@ -141,13 +141,6 @@ class _Run:
                 face, _, source = key.partition(" ")
                 if source in sources:
                     yield {"source": source, "face_index": int(face), **note.failure()}
-
-
-def _desk() -> Any:
-    """A `Desk` on the driver's node: on another one it would die with that, and the run with it."""
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    desk: Any = ray.remote(num_cpus=0)(Desk)
-    return desk.options(scheduling_strategy=here).remote()
 
 
 def actor_pool(pool: Pool, *, alone: bool, grows: bool) -> ray.data.ActorPoolStrategy:

@@ -1,6 +1,6 @@
 """One worker of a stage, and the desk that the workers of a run share."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -31,19 +31,22 @@ class Note:
         stage: where.
         code: of the error.
         message: of the error.
+        faces: of its photo, if that is known by then.
         times: how often.
     """
 
     stage: str
     code: str
     message: str
+    faces: int | None = None
     times: int = 0
 
     def failure(self) -> Row:
         """The columns that make a row a failed one."""
         names = {"error_code": self.code, "error_stage": self.stage, "error_trace": None}
         message = f"{self.message}; tried {self.times} times"
-        return {**names, "outcome": "failed", "error_message": message}
+        faces = {} if self.faces is None else {"face_count": self.faces}
+        return {**names, **faces, "outcome": "failed", "error_message": message}
 
 
 class Desk:
@@ -57,10 +60,17 @@ class Desk:
         """See `Claims`."""
         return self._claims(key, owner)
 
-    def note(self, rows: Sequence[str], stage: str, code: str, message: str) -> None:
-        """Put down that a worker of the stage ends while it works on these rows, see `row_key`."""
-        for row in rows:
-            note = self._notes.setdefault((stage, row), Note(stage, code, message))
+    def note(self, rows: Mapping[str, int | None], stage: str, code: str, message: str) -> None:
+        """Put down that a worker of the stage ends while it works on these rows.
+
+        Args:
+            rows: faces of the photo, if known, by `row_key`.
+            stage: the stage.
+            code: of the error.
+            message: of the error.
+        """
+        for row, faces in rows.items():
+            note = self._notes.setdefault((stage, row), Note(stage, code, message, faces))
             note.code, note.message = code, message
             note.times += 1
 
@@ -130,6 +140,7 @@ class StageActor:
             end_process()
 
     def _note(self, rows: Sequence[Row], error: ProcessingError) -> None:
-        keys = [row_key(row) for row in rows if row.get("outcome") is None]
-        noted = self._desk.note.remote(keys, self._stage.name, error.code, str(error))
+        live = [row for row in rows if row.get("outcome") is None]
+        faces = {row_key(row): row.get("face_count") for row in live}
+        noted = self._desk.note.remote(faces, self._stage.name, error.code, str(error))
         ray.get(noted, timeout=_REPORT_S)

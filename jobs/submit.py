@@ -33,7 +33,7 @@ class SubmitOptions(GenerateOptions):
         paths: photos and, last, the destination, as for headsplat generate.
         address: of the cluster's job server; by default RAY_API_SERVER_ADDRESS or
             http://127.0.0.1:8265, where ray dashboard cluster.yaml puts it.
-        wait: show the log and end as the job ends; otherwise print the job's id.
+        wait: show the log and end as the job ends; --no-wait prints the job's id and ends.
         shared_paths: local paths name the same folders on every node, because they lie on a file
             system that all of them mount, or in the image.
         env: environment variables for the job, NAME=VALUE, or NAME to take this machine's.

@@ -33,7 +33,7 @@ HeadsplatError
     `-- DeadlineExceeded        the work ran out of time
 
 Each class carries ``code`` (the batch error code) and ``http_status``, the only place where
-either is written down.
+either is written down, but for ``crashed`` and ``not_reached`` of `jobs.outcomes`.
 """
 
 from typing import ClassVar

@@ -22,7 +22,7 @@ _WEIGHTS_OF = {
     "LowRes": ("vae", "lowres"),
     "HighRes": ("vae", "highres"),
     "Reconstruct": ("reconstructor",),
-    "Judge": ("face", POSE_FOLDER),
+    "Judge": ("face", IDENTITY_FOLDER, POSE_FOLDER),
 }
 _OPTIONAL_PARTS = {"reconstructor", IDENTITY_FOLDER, POSE_FOLDER}
 _PROCESS_GB = 1.0

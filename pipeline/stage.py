@@ -16,7 +16,6 @@ from typing import Any, ClassVar
 
 from pipeline.errors import (
     Cancelled,
-    DeadlineExceeded,
     DeviceBroken,
     HeadsplatError,
     InputError,
@@ -51,7 +50,6 @@ class Context:
     Attributes:
         report: called as ``report(stage, step, steps)`` while a stage works.
         is_cancelled: polled between steps.
-        deadline_s: `time.monotonic` value after which the work is abandoned.
         claim: called as ``claim(key, owner)``; returns the first owner who claimed ``key`` in this
             run, which tells the second of two equal photos that the first is already being made.
         timeout_s: most seconds that a stage may spend on one row.
@@ -63,7 +61,6 @@ class Context:
 
     report: Callable[[str, int, int], None] = lambda stage, step, steps: None
     is_cancelled: Callable[[], bool] = lambda: False
-    deadline_s: float = float("inf")
     claim: Callable[[str, str], str] = lambda key, owner: owner
     timeout_s: float = float("inf")
     watch: Callable[[Sequence[Row], float], AbstractContextManager[Any]] = lambda rows, seconds: (
@@ -76,18 +73,14 @@ class Context:
 
         Raises:
             Cancelled: the caller cancelled.
-            DeadlineExceeded: the deadline has passed.
             TimedOut: the stage has spent ``timeout_s`` a row.
         """
         if self.is_cancelled():
             raise Cancelled(f"cancelled in {stage} at step {step} of {steps}")
-        now = time.monotonic()
-        if now > self.deadline_s:
-            raise DeadlineExceeded(f"out of time in {stage} at step {step} of {steps}")
-        if now > self.call_deadline_s:
+        if time.monotonic() > self.call_deadline_s:
             raise TimedOut(
-                f"{stage} was at step {step} of {steps} after {self.timeout_s:g} s a photo; give "
-                "it longer with --stage-timeout-s"
+                f"{stage} was at step {step} of {steps} after {self.timeout_s:g} s a photo, the "
+                "most that it may take (stage-timeout-s)"
             )
         self.report(stage, step, steps)
 

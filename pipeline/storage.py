@@ -109,20 +109,56 @@ class Location:
             raise SourceUnavailable(f"{self.uri} cannot be read: {first_line(error)}") from error
 
     def write(self, data: bytes) -> None:
-        """Write the whole file at once, so that a reader sees the old content or the new."""
+        """Write the whole file at once, so that a reader sees the old content or the new.
+
+        Raises:
+            OSError: it cannot be written.
+        """
         if not self.is_local:
-            with self.filesystem.open_output_stream(self.path, compression=None) as stream:
+            with (
+                _only_os_errors(),
+                self.filesystem.open_output_stream(self.path, compression=None) as stream,
+            ):
                 stream.write(data)
             return
         target = Path(self.path)
         target.parent.mkdir(parents=True, exist_ok=True)
         aside = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-        aside.write_bytes(data)
-        aside.replace(target)
+        try:
+            aside.write_bytes(data)
+            aside.replace(target)
+        except OSError:  # on a full disk what was written of it would take the last of the room
+            aside.unlink(missing_ok=True)
+            raise
 
     def delete(self) -> None:
-        """Delete the file; it must exist."""
-        self.filesystem.delete_file(self.path)
+        """Delete the file.
+
+        Raises:
+            OSError: it does not exist or cannot be deleted.
+        """
+        with _only_os_errors():
+            self.filesystem.delete_file(self.path)
+
+    def delete_folder(self) -> None:
+        """Delete the folder and all that is in it.
+
+        Raises:
+            OSError: it does not exist or cannot be deleted.
+        """
+        with _only_os_errors():
+            self.filesystem.delete_dir(self.path)
+
+
+@contextmanager
+def _only_os_errors() -> Iterator[None]:
+    """Let the exceptions of fsspec's filesystems, which are of a dozen families, be one."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        raise OSError(first_line(error)) from error
 
 
 def locate(address: str) -> Location:
@@ -203,7 +239,10 @@ def remove_stale(root: Location) -> None:
     partial = Path(root.path, PARTIAL)
     if not root.is_local or not partial.is_dir():
         return
-    for folder in partial.iterdir():
+    folders: list[Path] = []
+    with suppress(FileNotFoundError):  # another run may have tidied it away just now
+        folders = list(partial.iterdir())
+    for folder in folders:
         with suppress(FileNotFoundError):  # another run may have renamed it just now
             if time.time() - folder.stat().st_mtime > _STALE_S:
                 shutil.rmtree(folder, ignore_errors=True)

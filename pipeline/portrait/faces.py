@@ -10,13 +10,14 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import ModelNotFound
+from pipeline.model_config import IDENTITY_FOLDER
 from pipeline.portrait import alignment
 from pipeline.portrait.alignment import (
     ARCFACE_SIZE_PX,
@@ -210,7 +211,10 @@ def pack_files(folder: Path) -> dict[str, Path]:
 
 
 def face_networks(
-    model: Path, face_pack: Path | None, threads: int
+    model: Path,
+    face_pack: Path | None,
+    threads: int,
+    identity_input: Literal["face", "portrait"] = "face",
 ) -> tuple[FacePack, FacePack | FaceEmbedder]:
     """What finds the faces, and what tells whose they are.
 
@@ -221,12 +225,15 @@ def face_networks(
         model: model folder.
         face_pack: folder with another detector and ArcFace network; None takes the model's.
         threads: onnxruntime threads.
+        identity_input: what the model's identity network sees, see `ModelConfig`.
 
     Raises:
         ModelNotFound: a network is missing or damaged.
     """
     own = model / FACE_FOLDER
     pack = FacePack(face_pack or own, threads)
+    if identity_input == "portrait":
+        return pack, PortraitEmbedder(model / IDENTITY_FOLDER, threads)
     foreign = face_pack is not None and own.is_dir()
     return pack, FaceEmbedder(own, threads) if foreign else pack
 

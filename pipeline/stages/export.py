@@ -106,6 +106,7 @@ class Export(Stage):
         result = {**row, "gaussian_count": len(row["gaussians"])}
         files[RECORD] = _json(self._record(result))
         replace = earlier is not None
+        context.checkpoint(self.name, 2, 2)  # what is cancelled until now is never written
         try:
             with publishing(root, row["id"], last=RECORD, replace=replace) as folder:
                 for name, data in files.items():

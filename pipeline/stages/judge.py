@@ -62,7 +62,10 @@ class Judge(Stage):
         """
         self.model_config = ModelConfig.load(self.config.model)
         self._pack, self._embedder = face_networks(
-            self.config.model, self.config.face_pack, self.config.threads
+            self.config.model,
+            self.config.face_pack,
+            self.config.threads,
+            self.model_config.identity_input,
         )
         self._pose = PoseEstimator(self.config.model, self.config.threads)
 

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import ImageTooSmall, NoFaceFound, UsageError
-from pipeline.model_config import IDENTITY_FOLDER
 from pipeline.portrait import alignment
 from pipeline.portrait.alpha import on_white
 from pipeline.portrait.decode import Photo, decode
@@ -18,7 +17,6 @@ from pipeline.portrait.faces import (
     Face,
     FaceEmbedder,
     FacePack,
-    PortraitEmbedder,
     face_networks,
     largest,
 )
@@ -95,11 +93,11 @@ class Prepare(Stage):
             ModelNotFound: a network is missing or damaged.
         """
         self._pack, self._embedder = face_networks(
-            self.config.model, self.config.face_pack, self.config.threads
+            self.config.model,
+            self.config.face_pack,
+            self.config.threads,
+            self.config.identity_input,
         )
-        if self.config.identity_input == "portrait":
-            folder = self.config.model / IDENTITY_FOLDER
-            self._embedder = PortraitEmbedder(folder, self.config.threads)
         self._matting = Matting(self.config.model / MATTING_FILE, self.config.threads)
         self._pose = PoseEstimator(self.config.model, self.config.threads)
 

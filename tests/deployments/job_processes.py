@@ -117,7 +117,7 @@ def _kill_before_statement(database: Database, kill_at: int) -> None:
         if reached == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    engine = database.engine
+    engine = database._engine
     event.listen(engine, "before_cursor_execute", lambda *arguments: count(arguments[2]))
     event.listen(engine, "commit", lambda _: count("COMMIT"))
 

@@ -131,3 +131,23 @@ def test_an_error_may_quote_any_bytes(service: Service) -> None:
     message = "broken at \0\udcff, and so on"
     service.workers.finish(service.claim(), Outcome(state=JobState.REJECTED, error_message=message))
     assert service.job(job_id).error_message == "broken at ?, and so on"
+
+
+@pytest.mark.parametrize("overdue", [False, True])
+def test_what_a_stopped_worker_may_still_write_is_erased_after_its_lease(
+    service: Service, overdue: bool
+) -> None:
+    job_id = service.submit()
+    lease = service.claim()
+    if overdue:
+        service.clock.now_s += 99.0
+        service.workers.heartbeat(lease, 10.0)
+        service.clock.now_s += 2.0
+        assert service.workers.expire() == 1
+    else:
+        service.store.cancel("ann", job_id)
+        service.workers.finish(lease, Outcome(state=JobState.CANCELLED))
+    service.store.erase("ann", job_id)
+    assert service.store.sweep() == ()
+    service.clock.now_s += 10.0
+    assert service.store.sweep() == (job_id,)

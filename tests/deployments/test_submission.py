@@ -73,7 +73,7 @@ def test_from_photo_to_job_to_nothing(root: Location, sqlite: Database, clock: C
     with pytest.raises(QueueFull):
         submit_photos(store, files, [b"other"], owner="bob", options={})
     assert _stored(root) == {f"{job.id}/photos/0", f"{job.id}/photos/1"}
-    assert files.read_photo(job.id, 1) == b"side"
+    assert files.photo(job.id, 1).read() == b"side"
     workers = JobLeases(sqlite, limits)
     lease = workers.claim("w", 10.0)
     assert lease is not None
@@ -85,7 +85,7 @@ def test_from_photo_to_job_to_nothing(root: Location, sqlite: Database, clock: C
     assert _stored(root) == set()
     assert erase_due(store, files) == 0
     with pytest.raises(UnreadableSource):
-        files.read_photo(job.id)
+        files.photo(job.id).read()
 
 
 def test_photos_of_a_refused_race_are_erased(
@@ -114,7 +114,7 @@ def test_erasing_twice_and_erasing_nothing(root: Location) -> None:
 @pytest.mark.parametrize("job_id", ["", "..", "../x", "/etc", "av_" + "A" * 26])
 def test_only_ids_of_ours_name_folders(root: Location, job_id: str) -> None:
     files = JobFiles(root)
-    for call in (files.erase, files.avatars, files.read_photo):
+    for call in (files.erase, files.avatars, files.photo):
         with pytest.raises(NotFound):
             call(job_id)
 
@@ -139,4 +139,29 @@ def test_photos_that_took_too_long_are_erased(
     monkeypatch.setattr(files, "save_photos", slowly)
     with pytest.raises(ProcessingError, match="not reserved, or not any more; submit anew"):
         submit_photos(store, files, [b"photo"], owner="ann", options={})
+    assert _stored(root) == set()
+
+
+def test_files_that_cannot_be_erased_do_not_keep_those_of_others(
+    sqlite: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = locate(str(tmp_path / "online"))
+    store, files = JobStore(sqlite), JobFiles(root)
+    held, other = (
+        submit_photos(store, files, [photo], owner="ann", options={}).id for photo in (b"1", b"2")
+    )
+    erase = files.erase
+
+    def fails_for_one(job_id: str) -> None:
+        if job_id == held:
+            raise PermissionError("not yours")
+        erase(job_id)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "erase", fails_for_one)
+        store.erase("ann", held)
+        store.erase("ann", other)
+        assert erase_due(store, files) == 1
+    assert _stored(root) == {f"{held}/photos/0"}
+    assert erase_due(store, files) == 1
     assert _stored(root) == set()

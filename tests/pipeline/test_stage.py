@@ -141,8 +141,3 @@ def test_a_column_that_was_promised_must_come() -> None:
 def test_cancelling_stops_the_batch_and_records_nothing() -> None:
     with pytest.raises(Cancelled, match="cancelled in Double at step 1 of 2"):
         run_stage(Double(), [{"x": 1}], Context(is_cancelled=lambda: True))
-
-
-def test_a_deadline_fails_the_row() -> None:
-    (row,) = run_stage(Double(), [{"x": 1}], Context(deadline_s=0))
-    assert (row["outcome"], row["error_code"]) == ("failed", "deadline_exceeded")

@@ -2,7 +2,9 @@ import json
 import os
 from pathlib import Path
 
+import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from pipeline.errors import ImageTooLarge, UnreadableSource, UsageError
 from pipeline.storage import PARTIAL, check_writable, locate, publishing, remove_stale
@@ -108,3 +110,33 @@ def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"x")
     with pytest.raises(UsageError, match="nothing can be written under"):
         check_writable(locate(str(tmp_path / "file")))
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "name").mkdir()  # a file cannot take the place of a folder
+    with pytest.raises(IsADirectoryError):
+        locate(str(tmp_path / "name")).write(b"x")
+    assert os.listdir(tmp_path) == ["name"]
+
+
+class QuotaExceeded(Exception):
+    """Of a family that is not OSError's, as those of gcsfs."""
+
+
+class Broken(MemoryFileSystem):
+    protocol = "broken"
+
+    def _refuse(self, *args: object, **kwargs: object) -> object:
+        raise QuotaExceeded("quota exceeded")
+
+    open = _open = rm = rm_file = _rm = isdir = isfile = exists = info = _refuse
+
+
+def test_what_an_object_store_raises_is_an_os_error() -> None:
+    fsspec.register_implementation("broken", Broken, clobber=True)
+    place = locate("broken://bucket/a")
+    for call in (lambda: place.write(b"x"), place.delete, place.delete_folder):
+        with pytest.raises(OSError, match="quota exceeded"):
+            call()
+    with pytest.raises(UsageError, match="nothing can be written under broken://bucket/a"):
+        check_writable(place)

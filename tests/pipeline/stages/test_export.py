@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from pipeline.avatar_folder import FILES
+from pipeline.errors import Cancelled
 from pipeline.recipe import Recipe
-from pipeline.stage import Row, run_stage
+from pipeline.stage import Context, Row, run_stage
 from pipeline.stages.export import Export, ExportConfig, source_name
 
 RECIPE = Recipe(model_hash="0123456789abcdef", seed=3)
@@ -131,3 +132,17 @@ def test_a_sheet_shows_the_views_row_by_row() -> None:
     assert [sheet[4, 8 * i + 4, 0] for i in range(4)] == [0, 10, 20, 30]
     assert [sheet[12, 8 * i + 4, 0] for i in range(4)] == [40, 50, 255, 255]
     assert Image.open(io.BytesIO(webp(sheet))).size == (32, 16)
+
+
+def test_what_is_cancelled_at_the_last_moment_is_not_written(tmp_path: Path, row: Row) -> None:
+    asked = 0
+
+    def at_last() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked == 2
+
+    stage = Export(ExportConfig(destination=str(tmp_path), recipe=RECIPE, turntable_frames=4))
+    with pytest.raises(Cancelled):
+        run_stage(stage, [row], Context(is_cancelled=at_last))
+    assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,7 @@
 """Judge with the shipped face networks, on rendered heads."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,13 @@ from tiny_arcface import write_arcface
 
 from pipeline.cameras import look_at_origin
 from pipeline.digital_human import build_head, sample_appearance, sample_identity
+from pipeline.gaussians import Gaussians
 from pipeline.model_config import ModelConfig
 from pipeline.model_folder import EMBEDDED
 from pipeline.portrait.alpha import on_white
-from pipeline.portrait.faces import face_networks, largest
+from pipeline.portrait.faces import PortraitEmbedder, face_networks, largest
 from pipeline.reconstruction.carving import gaussians_from_views
+from pipeline.rendering import render_u8
 from pipeline.stage import Row, run_stage
 from pipeline.stages.judge import Judge, JudgeConfig
 
@@ -89,3 +92,21 @@ def test_another_face_pack_finds_and_the_models_own_network_compares(
     shutil.copy(EMBEDDED / "face" / "detector.onnx", tmp_path)
     write_arcface(tmp_path / "arcface.onnx")
     assert _judge(people[0], face_pack=tmp_path)["scores"] == _judge(people[0])["scores"]
+
+
+def test_a_network_of_whole_portraits_compares_whole_portraits(
+    people: list[Row], tmp_path: Path
+) -> None:
+    for part in ("face", "pose"):
+        shutil.copytree(EMBEDDED / part, tmp_path / part)
+    (tmp_path / "identity").mkdir()
+    write_arcface(tmp_path / "identity" / "arcface.onnx")
+    replace(CONFIG, identity_input="portrait").save(tmp_path)
+    front = render_u8(
+        Gaussians.from_array(people[0]["gaussians"]), look_at_origin(0.0, 0.0), CONFIG.portrait_px
+    )[0]
+    itself = PortraitEmbedder(tmp_path / "identity").embed(front, [])
+    stage = Judge(JudgeConfig(model=tmp_path))
+    stage.setup("cpu")
+    (judged,) = run_stage(stage, [{**people[0], "identity": itself}])
+    assert judged["scores"]["identity_cosine"] == pytest.approx(1, abs=1e-4)
