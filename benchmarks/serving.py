@@ -76,6 +76,10 @@ class Graph:
     def __init__(self, graph: JobGraph, photo: str, folder: str) -> None:
         self._graph, self._photo, self._folder = graph, locate(photo), locate(folder)
         self._board = new_board()
+        steps = steps_of(graph.stages(AvatarOptions(), self._folder.address))
+        self._handles = {
+            step.name: serve.get_deployment_handle(step.name, APP_NAME) for step in steps
+        }
 
     async def __call__(self, request: Any) -> str:
         """The state that a job would come to."""
@@ -83,11 +87,7 @@ class Graph:
         await self._board.open.remote(token)
         stages = self._graph.stages(AvatarOptions(), self._folder.address)
         calls = [
-            StepCall(
-                step,
-                serve.get_deployment_handle(step.name, APP_NAME),
-                Call(self._board, token, step.own),
-            )
+            StepCall(step, self._handles[step.name], Call(self._board, token, step.own))
             for step in steps_of(stages)
         ]
         outcome = await JobRun(calls, self._photo, self._folder, lambda *_: None)()
