@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ray.exceptions import RayActorError
@@ -172,9 +172,9 @@ async def _through(
     Raises:
         AttemptsExhausted: too many died.
     """
-    board, name = call.call.board, call.step.name
+    name, goes_with = call.step.name, call.call
     for _ in range(_DEATHS):
-        response: DeploymentResponse[Any] = call.handle.remote(row, call.call, *parts)  # type: ignore
+        response: DeploymentResponse[Any] = call.handle.remote(row, goes_with, *parts)  # type: ignore
         try:
             return response, await response
         except asyncio.CancelledError:
@@ -182,7 +182,8 @@ async def _through(
             raise
         except RayActorError:
             _log.warning("a replica of %s died", name)
-            if await board.begun.remote(call.call.token, name) >= _TRIES:
+            goes_with = replace(goes_with, alone=True)
+            if await goes_with.board.begun.remote(goes_with.token, name) >= _TRIES:
                 raise AttemptsExhausted(f"the worker of {name} died {_TRIES} times") from None
     raise AttemptsExhausted(f"{_DEATHS} workers of {name} died")
 

@@ -42,11 +42,13 @@ class Call:
         board: the runner's `Board`.
         token: of the job's lease.
         own: the job's own stages, which are those without weights, by name.
+        alone: whether the row is to share no batch, since a process died over one that it was in.
     """
 
     board: Any
     token: str
     own: Mapping[str, Stage]
+    alone: bool = False
 
 
 def is_large(value: Any) -> bool:
@@ -163,6 +165,8 @@ def step_deployment(pool: Pool, scaling: Scaling) -> Deployment:
 def _batched(size: int) -> type[_Worker]:
     class Batched(_Worker):
         async def __call__(self, row: Row, call: Call, *parts: Row) -> Row:
+            if call.alone:
+                return (await self._run([self._joined(row, parts)], [call]))[0]
             done: Row = await self._batch(self._joined(row, parts), call)  # type: ignore
             return done
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from deployments.step import Step, steps_of
-from deployments.step_replica import CANCELLED, Call, StepReplica
+from deployments.step_replica import CANCELLED, Call, StepReplica, _batched
 from pipeline.graph import GraphOptions, build_graph, build_recipe
 from pipeline.stage import Context, Resources, Row, Stage
 
@@ -111,6 +111,27 @@ def test_jobs_that_share_a_call_keep_stages_of_their_own() -> None:
     news = asyncio.run(replica._run(rows, calls))
     assert [(one["mark"], one["sum"]) for one in news] == [("a", 6), ("b", 12)]
     assert [set(one["timings_s"]) for one in news] == [{"Weighted", "Marker"}] * 2
+
+
+def test_a_row_that_is_to_be_alone_shares_no_batch() -> None:
+    """Its neighbours of the batch over which a process died are not to die with it again."""
+    seen: list[int] = []
+
+    class Counted(Weighted):
+        batch_size = 2
+
+        def process(self, rows: Sequence[Row], context: Context) -> list[Row]:
+            seen.append(len(rows))
+            return super().process(rows, context)
+
+    async def alone() -> None:
+        replica = _batched(2)(Step((Counted(),)), frozenset({"twice"}), 60.0)
+        row = {"source": "x", "seed": 5, "views": np.ones(3)}
+        calls = (replica(row, Call(Board(), mark, {}, alone=True)) for mark in "ab")
+        assert [one["twice"].tolist() for one in await asyncio.gather(*calls)] == [[2] * 3] * 2
+
+    asyncio.run(alone())
+    assert seen == [1, 1]
 
 
 def test_a_row_that_failed_in_a_step_passes_its_other_stages() -> None:
