@@ -43,8 +43,11 @@ def start(target: Any, *arguments: Any) -> ForkServerProcess:
     return process
 
 
-def work(url: str, name: str, log: str) -> None:
-    """Claim and finish jobs until none is unfinished; note each step after it was confirmed."""
+def work(url: str, name: str, log: str, closed: str) -> None:
+    """Claim and finish jobs until there is the file ``closed`` and none is unfinished.
+
+    Each step is noted after it was confirmed.
+    """
     database = Database(url)
     workers = JobLeases(database, LIMITS)
     with open(log, "a", buffering=1) as notes:
@@ -52,7 +55,7 @@ def work(url: str, name: str, log: str) -> None:
         def note(what: str, job_id: str, token: str) -> None:
             notes.write(f"{time.monotonic_ns()} {what} {job_id} {token}\n")
 
-        while _unfinished(database):
+        while not os.path.exists(closed) or _unfinished(database):
             lease = workers.claim(name, LEASE_S)
             if lease is None:
                 time.sleep(0.02)
