@@ -17,7 +17,8 @@ def move(
     if state.is_final:
         now_s = transaction.now_s
         values |= {"finished_s": now_s, "expires_s": now_s + limits.retention_s}
-    if state not in (JobState.RUNNING, JobState.CANCELLED):  # its worker may still be at work
+    # a cancelled job keeps its lease, for its worker may still be at work until that ends
+    if state not in (JobState.RUNNING, JobState.CANCELLED):
         values = {"lease_expires_s": None} | values
     data = {"state": state}
     if values.get("error_code"):
