@@ -50,6 +50,7 @@ def stage_examples(data: str, model: Path, config: DiffusionConfig = LOWRES) -> 
         model=model,
         held_out=True,
         second_stage=bool(config.mix.lowres_weight),
+        projects_portrait=config.projects_portrait,
     )
     train = replace(
         held_out,
