@@ -125,13 +125,11 @@ def judge(row: Row, subject: Subject, yardsticks: Yardsticks) -> Outcome:
 
 
 def _made(row: Row, subject: Subject) -> Shown:
-    """What the stages made; final views at the size of the true ones, so that models compare."""
     made: Shown = {}
-    size_px = subject.views.shape[1]
     for name, column in PRODUCT_COLUMNS:
         if column in row and subject.on_orbit:
-            images = resize(row[column], size_px) if name == VIEWS else row[column]
-            made[Candidate(name=name, size_px=images.shape[1])] = images
+            made[Candidate(name=name, size_px=row[column].shape[1])] = row[column]
+    size_px = subject.views.shape[1]
     views = render_u8(_avatar(row, subject), subject.cameras, size_px)
     return made | {Candidate(name=AVATAR, size_px=size_px): views}
 

@@ -214,9 +214,8 @@ def test_the_papers_protocol_counts_people_not_expressions(
     assert found["setup"]["condition"] == "front"
     views = next(row for row in found["summary"] if row["name"] == "views")
     assert views["psnr_db"]["subjects"] == 2
-    judged = f"views @{views['size_px']}"
     of_people = [
-        np.mean([found["by_identity"][key][judged]["psnr_db"] for key in keys[k : k + 5]])
+        np.mean([found["by_identity"][key]["views @48"]["psnr_db"] for key in keys[k : k + 5]])
         for k in (0, 5)
     ]
     assert views["psnr_db"]["mean"] == pytest.approx(np.mean(of_people), abs=1e-5)
