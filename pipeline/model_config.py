@@ -57,7 +57,7 @@ class ModelConfig:
     preset: str = "embedded"
     portrait_px: int = 256
     lowres: StageConfig = StageConfig(size_px=64, steps=10)
-    highres: StageConfig | None = StageConfig(size_px=256, steps=1)
+    highres: StageConfig | None = StageConfig(size_px=128, steps=8)
     azimuths_deg: tuple[float, ...] = tuple(float(a) for a in orbit_azimuths_deg())
     elevation_deg: float = 0.0
     identity_input: Literal["face", "portrait"] = "face"

@@ -37,7 +37,6 @@ _SETTINGS = (
     "guidance_course",
     "guidance_interval",
     "orbit_start",
-    "projects_portrait",
 )
 
 
@@ -79,8 +78,6 @@ class OrbitPipeline(DiffusionPipeline):  # type: ignore[misc]
             cost; None guides every step.
         orbit_start: which view the network has learnt to see first: that in front of the face, or
             the one next to the portrait.
-        projects_portrait: whether the low-resolution views that the network has learnt from had the
-            portrait laid over them, see `project_portrait`.
     """
 
     default_mix: ClassVar[NoiseMix] = PURE_NOISE
@@ -98,7 +95,6 @@ class OrbitPipeline(DiffusionPipeline):  # type: ignore[misc]
         guidance_course: Literal["triangular", "linear"] = "triangular",
         guidance_interval: tuple[float, float] | None = None,
         orbit_start: Literal["front", "portrait"] = "front",
-        projects_portrait: bool = False,
     ) -> None:
         super().__init__()
         mix = self.default_mix
@@ -115,7 +111,6 @@ class OrbitPipeline(DiffusionPipeline):  # type: ignore[misc]
             guidance_course=guidance_course,
             guidance_interval=guidance_interval,
             orbit_start=orbit_start,
-            projects_portrait=projects_portrait,
         )
         self.set_progress_bar_config(disable=True)
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from pipeline.cameras import look_at_origin
 from pipeline.model_config import ModelConfig
 from pipeline.stage import Context, Resources, Row, Stage
 
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     import torch
 
     from pipeline.diffusion.pipeline import OrbitPipeline, Portraits
-    from pipeline.images import Bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,22 +127,7 @@ class HighRes(_Diffusion):
     def _lowres_views(self, rows: Sequence[Row]) -> "torch.Tensor | None":
         from pipeline.images import to_signed
 
-        projects = self.pipeline.config.projects_portrait
-        views = [self._projected(row) if projects else row["lowres_views"] for row in rows]
-        return to_signed(np.stack(views))
-
-    def _projected(self, row: Row) -> "Bytes":
-        from pipeline.reconstruction.projected_portrait import project_portrait
-
-        config = self.model_config
-        assert config.highres is not None
-        return project_portrait(
-            row["lowres_views"],
-            look_at_origin(config.azimuths, config.elevation_deg),
-            row["portrait"],
-            look_at_origin(row["yaw_deg"], row["elevation_deg"]),
-            config.highres.size_px,
-        )
+        return to_signed(np.stack([row["lowres_views"] for row in rows]))
 
 
 def _portraits(rows: Sequence[Row], size_px: int) -> "Portraits":

@@ -188,8 +188,6 @@ class DiffusionPart:
             kinds = self.people.shape("lowres_latents")[0] // orbit_views
             kind = rng.integers(kinds, size=(count, 1))
             lowres = self.people.pick("lowres_latents", who, kind * orbit_views + which)
-            if self.config.projects_portrait:
-                portrait = self.people.pick("lowres_portraits", who, kind[:, 0]).numpy()
         return Batch(
             self.people.pick("view_latents", who, which),
             lowres,
@@ -304,7 +302,6 @@ class DiffusionPart:
             edm_scheduler(self.config.sigma_max, self.config.sigma_min),
             noise_weight=self.config.mix.noise_weight,
             lowres_weight=self.config.mix.lowres_weight,
-            projects_portrait=self.config.projects_portrait,
             **self.settings,
         )
 

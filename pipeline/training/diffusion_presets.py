@@ -41,7 +41,6 @@ class DiffusionConfig:
         train_encoder: whether it learns too.
         checkpointing: run blocks again in the backward pass instead of keeping what they computed.
         mix: what corrupts the target.
-        projects_portrait: whether the portrait is laid over the low-resolution views.
         sigma_mean: mean of ln sigma in training.
         sigma_std: its standard deviation.
         sigma_max: where sampling starts.
@@ -60,7 +59,6 @@ class DiffusionConfig:
     train_encoder: bool = True
     checkpointing: bool = False
     mix: NoiseMix = PURE_NOISE
-    projects_portrait: bool = False
     sigma_mean: float = 1.5
     sigma_std: float = 1.4
     sigma_max: float = 40.0
@@ -76,13 +74,12 @@ class DiffusionConfig:
 LOWRES = DiffusionConfig(size_px=64, mirrored=True, without=("beanie", "cap", "hat"))
 """Hats are left out: a stage that had seen 5 % of them took full hair for a cap."""
 HIGHRES = DiffusionConfig(
-    size_px=256,
+    size_px=128,
     channels=(64, 128),
     heads=(2, 4),
-    mix=NoiseMix(noise_weight=0.1, lowres_weight=0.9),
-    projects_portrait=True,
-    sigma_mean=2.6,
-    sigma_std=0.8,
+    mix=NoiseMix(noise_weight=0.2, lowres_weight=0.8),
+    sigma_mean=2.0,
+    sigma_std=1.2,
     sigma_max=20.0,
     sigma_min=3.0,
 )

@@ -14,7 +14,7 @@ from pipeline.model_folder import model_hash
 from pipeline.portrait.faces import FACE_FOLDER
 
 HELD_OUT_PEOPLE = 8
-_CODE_VERSION = 2
+_CODE_VERSION = 1
 """Raised with every change of code that changes examples, so that older ones are made anew."""
 
 
@@ -34,7 +34,6 @@ class ExampleSource:
         without: accessories whose wearers are left out.
         images: the training split's orbits are there as images too.
         second_stage: the low-resolution views that it starts from are there as well.
-        projects_portrait: portraits are laid over these.
     """
 
     data: str
@@ -46,7 +45,6 @@ class ExampleSource:
     without: tuple[str, ...] = ()
     images: bool = False
     second_stage: bool = False
-    projects_portrait: bool = False
 
     def dataset(self) -> HeadDataset:
         """The split of the dataset.

@@ -32,7 +32,6 @@ class Examples:
     ``number`` [] int64, the place in the dataset, which seeds what is drawn for the person;
     ``view_latents`` [V, C, h, w] and ``portrait_latents`` [K, C, h, w] float32, scaled;
     ``lowres_latents`` [L * V, C, h, w] float32, of L kinds of low-resolution orbits, enlarged;
-    ``lowres_portraits`` [L] int64, which portrait each of them was made from;
     ``lowres`` [V, P, P, 3] uint8, the last of these kinds as images.
 
     Args:

@@ -14,10 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.diffusion.colors import match_colors
 from pipeline.diffusion.pipeline import OrbitPipeline, enlarge
 from pipeline.images import Bytes, to_bytes, to_signed
-from pipeline.training.examples import Examples, Indices, portraits_of
+from pipeline.training.examples import Examples, portraits_of
 
 _BATCH = 8
 
@@ -36,32 +35,30 @@ class FirstStage:
     size_px: int
     steps: int
 
-    def views(self, people: Examples, which: Indices) -> Bytes:
-        """What the stage makes of a portrait [S] of each person.
+    def views(self, people: Examples) -> Bytes:
+        """What the stage makes of one portrait of each person, enlarged to the people's size.
 
         Returns:
-            [S, V, p, p, 3] uint8, the same for the same people, portraits and numbers.
+            [S, V, P, P, 3] uint8, the same for the same people and numbers.
         """
-        who = np.arange(len(people))
         made = [
-            self._views(people, who[first : first + _BATCH], which[first : first + _BATCH])
+            self._views(people, np.arange(first, min(first + _BATCH, len(people))))
             for first in range(0, len(people), _BATCH)
         ]
         return np.concatenate(made)
 
-    def _views(self, people: Examples, who: Indices, which: Indices) -> Bytes:
-        numbers, azimuths_deg = people.pick("number", who), people.orbit_azimuths_deg
-        portraits = portraits_of(people, who, which, self.size_px)
+    def _views(self, people: Examples, who: npt.NDArray[np.int64]) -> Bytes:
+        numbers = people.pick("number", who).numpy()
+        which = numbers % people.shape("portraits")[0]
         views = self.pipeline(
-            portraits,
-            torch.from_numpy(azimuths_deg),
+            portraits_of(people, who, which, self.size_px),
+            torch.from_numpy(people.orbit_azimuths_deg),
             steps=self.steps,
             guidance=1.0,
             generators=[torch.Generator().manual_seed(int(one)) for one in numbers],
         )
-        cutouts = people.pick("cutouts", who, which).numpy()
-        made = zip(to_bytes(views), cutouts, portraits.azimuth_deg.tolist(), strict=True)
-        return np.stack([match_colors(orbit, azimuths_deg, one, yaw) for orbit, one, yaw in made])
+        size_px = people.shape("orbit")[1]
+        return to_bytes(torch.stack([enlarge(orbit, size_px) for orbit in views]))
 
 
 class _Draw(NamedTuple):
@@ -70,11 +67,6 @@ class _Draw(NamedTuple):
     softness: float
     warp: Tensor
     gain: Tensor
-
-
-def enlarge_all(views: Bytes, size_px: int) -> Bytes:
-    """Enlarge orbits [S, V, p, p, 3] uint8 as the second stage does, to [S, V, P, P, 3]."""
-    return to_bytes(torch.stack([enlarge(to_signed(orbit), size_px) for orbit in views]))
 
 
 def imitate_lowres(
@@ -92,7 +84,7 @@ def imitate_lowres(
         total: people that there are.
 
     Returns:
-        [S, V, p, p, 3] uint8, the same for a person whoever else is asked for.
+        [S, V, P, P, 3] uint8, enlarged again; the same for a person whoever else is asked for.
     """
     generator = torch.Generator().manual_seed(total)
     drawn = [_draw(orbit.shape[1], generator) for _ in range(int(numbers.max()) + 1)]
@@ -110,6 +102,7 @@ def _draw(views: int, generator: torch.Generator) -> _Draw:
 
 
 def _imitate_one(views: Tensor, lowres_px: int, drawn: _Draw) -> Tensor:
+    size_px = views.shape[-1]
     small = F.interpolate(views, (int(lowres_px * drawn.softness),) * 2, mode="area")
     small = F.interpolate(small, (lowres_px,) * 2, mode="bicubic", align_corners=False)
     field = F.interpolate(drawn.warp, (lowres_px,) * 2, mode="bicubic", align_corners=False)
@@ -117,4 +110,4 @@ def _imitate_one(views: Tensor, lowres_px: int, drawn: _Draw) -> Tensor:
     grid = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1) + field.movedim(1, -1)
     small = F.grid_sample(small, grid, padding_mode="border", align_corners=False)
     small = torch.where(small > 0.97, small, (small + 1) * drawn.gain - 1)
-    return small.clamp(-1, 1)
+    return enlarge(small.clamp(-1, 1), size_px)

@@ -50,7 +50,6 @@ def stage_examples(data: str, model: Path, config: DiffusionConfig = LOWRES) -> 
         model=model,
         held_out=True,
         second_stage=bool(config.mix.lowres_weight),
-        projects_portrait=config.projects_portrait,
     )
     train = replace(
         held_out,

@@ -12,7 +12,7 @@ from pipeline.diffusion.latents import Autoencoder, encode
 from pipeline.digital_human.dataset import HeadDataset, Sequence
 from pipeline.digital_human.photo import augment_portrait
 from pipeline.images import Bytes, resize, to_signed
-from pipeline.portrait.alpha import on_white, premultiply, straight
+from pipeline.portrait.alpha import on_white
 from pipeline.portrait.framing import frame_render
 from pipeline.training.examples import Columns, Floats
 from pipeline.training.heads import FRONT_DEG
@@ -55,8 +55,7 @@ def load_subjects(
         without: accessories whose wearers are left out.
 
     Returns:
-        All columns of `Examples` that need no other network, and ``cutouts`` [S, K, P, P, 4]
-        uint8, the portraits with straight alpha; none if everybody is left out.
+        All columns of `Examples` that need no other network; none if everybody is left out.
     """
     rows = []
     views = [*dataset.options.ring(), *dataset.options.random()]
@@ -103,19 +102,16 @@ def _portraits(
 ) -> Row:
     front = loaded.ring()[0]
     chosen = [*np.flatnonzero(loaded.kind == "random"), front, front] * copies
-    images, cutouts, identities = [], [], []
+    images, identities = [], []
     for index in chosen:
         framed, landmarks = frame_render(
             loaded.views[index], loaded.cameras.cam_to_world[index], loaded.landmarks[index]
         )
-        cutout = augment_portrait(framed, rng)
-        photo = on_white(cutout)
+        photo = on_white(augment_portrait(framed, rng))
         identities.append(embed(photo, landmarks))
         images.append(photo)
-        cutouts.append(cutout)
     return {
         "portraits": resize(np.stack(images), size_px),
-        "cutouts": straight(resize(premultiply(np.stack(cutouts)), size_px)),
         "identity": np.stack(identities),
         "azimuth_deg": loaded.azimuth_deg[chosen],
         "elevation_deg": loaded.elevation_deg[chosen],
