@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-GRAPH_VERSION = 9
+GRAPH_VERSION = 8
 """Raised with every change of code that changes avatars, so that older ones are made anew."""
 ID_DIGITS = 24
 """Hexadecimal digits of an id: 96 bits, so ten million photos never share one by chance."""

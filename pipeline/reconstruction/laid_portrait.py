@@ -91,7 +91,7 @@ def lay(head: Gaussians, surface: Surface, pictures: Sequence[Picture], min_opac
     number = torch.arange(len(which), device=which.device)
     painted = surface[shown]
     kept = _apart(head, painted) & (head.opacities >= min_opacity)
-    return Laid(kept, flat_gaussians(painted, colors[which, number][shown]))
+    return Laid(kept, _flat_gaussians(painted, colors[which, number][shown]))
 
 
 def _apart(head: Gaussians, painted: Surface) -> torch.Tensor:
@@ -120,7 +120,7 @@ def _seen(surface: Surface, picture: Picture) -> tuple[torch.Tensor, torch.Tenso
     return facing.where(sampled[:, 3] > _LEAST_ALPHA, -1.0), sampled[:, :3]
 
 
-def flat_gaussians(painted: Surface, colors: torch.Tensor) -> Gaussians:
+def _flat_gaussians(painted: Surface, colors: torch.Tensor) -> Gaussians:
     """One for each point, its third axis along the normal."""
     up = torch.tensor([0.0, 0.0, 1.0], device=colors.device).expand_as(painted.normals)
     halfway = functional.normalize(painted.normals + up, dim=1)

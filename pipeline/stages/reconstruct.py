@@ -140,17 +140,13 @@ class Reconstruct(Stage):
         )
 
     def _evidence(self, row: Row) -> "Evidence":
-        """Views smaller than the portrait know less than it: it is laid over them."""
-        from pipeline.reconstruction.evidence import PORTRAIT_PX, Evidence
-        from pipeline.reconstruction.projected_portrait import project_portrait
+        from pipeline.reconstruction.evidence import Evidence
 
-        views, portrait = row["views"], row["portrait"]
-        camera = look_at_origin(row["yaw_deg"], row["elevation_deg"])
-        size_px = min(portrait.shape[0], PORTRAIT_PX)
-        if views.shape[1] < size_px:
-            views = project_portrait(views, self._cameras, portrait, camera, size_px)
         return Evidence(
-            views=views, cameras=self._cameras, portrait=portrait, portrait_camera=camera
+            views=row["views"],
+            cameras=self._cameras,
+            portrait=row["portrait"],
+            portrait_camera=look_at_origin(row["yaw_deg"], row["elevation_deg"]),
         )
 
     @property
