@@ -172,7 +172,7 @@ def test_without_libraries_the_turntable_is_shown(
         page.goto(f"/#{job_id}")
         page.get_by_text("set up without the 3D viewer").wait_for()
         moving = page.get_by_role("img", name="The head, turning")
-        assert is_moving(page, moving, 700)
+        assert any(is_moving(page, moving, 700) for _ in range(5))  # it may still load
         page.get_by_role("button", name="Pause").click()
         assert not is_moving(page, page.get_by_role("img", name="The head from the front"), 700)
     with open_page(browser, service.url, reduced_motion="reduce") as page:
